@@ -1,0 +1,1 @@
+"""What the mounted tree looks like, and its adapter to the kernel."""

@@ -1,0 +1,1 @@
+"""Bytes: content-defined chunks, hashes, compression, packs and their index in LMDB."""

@@ -1,0 +1,1 @@
+"""Repos, branches, commits (open and finished), provenance and the change log."""

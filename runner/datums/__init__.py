@@ -1,0 +1,1 @@
+"""From inputs to datums: which container sees which files."""

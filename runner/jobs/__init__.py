@@ -1,0 +1,1 @@
+"""Jobs: what starts them, how they run, what they leave."""

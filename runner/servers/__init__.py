@@ -1,0 +1,1 @@
+"""Servers for programs on the network."""

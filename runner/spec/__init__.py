@@ -1,0 +1,1 @@
+"""Pipeline specifications: the formats people write, and the one model the runner uses."""

@@ -1,0 +1,1 @@
+"""Spouts, cron inputs, services and egress."""
