@@ -50,6 +50,8 @@ class Cutting:
     list_least: int
     """Bounds of the number of items in a node of a chunk list (the last one of a level may have fewer)."""
     list_most: int
+    list_spread: int
+    """Between these bounds one id in so many ends a node; a power of two, at most 256."""
 
     def sizes_for(self, size: int) -> ChunkSizes:
         """Return the sizes for a file of *size* bytes."""
@@ -67,6 +69,7 @@ CUTTING = Cutting(
     inline_most=512,
     list_least=64,
     list_most=256,
+    list_spread=64,
 )
 """How this program cuts."""
 

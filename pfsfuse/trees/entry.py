@@ -73,7 +73,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def marks(entries: Iterable[Entry]) -> bytes:
-    """Return what the content hash of a directory takes from each entry itself: kind and executable bit, a byte."""
+    """Return, a byte each, what a directory's content hash takes of its entries: kind and executable bit."""
     return bytes(
         [
             _FILE << 1 | 1 if entry.kind == _FILE and entry.mode & EXECUTABLE else entry.kind << 1
