@@ -1,9 +1,9 @@
 """
 Where the bytes of a file are cut into chunks.
 
-A cut depends on the bytes from the start of its chunk up to and including the byte after it,
-and on nothing else; so the same bytes are cut at the same places whatever way they were
-written, and after a local change the cuts meet the old ones again within a few chunks.
+A cut depends on the bytes from the start of its chunk up to LOOK_AHEAD bytes after it, and on
+nothing else; so the same bytes are cut at the same places whatever way they were written, and
+after a local change the cuts meet the old ones again within a few chunks.
 Files above `Cutting.large_above` are cut four times as coarsely.  That, too, depends on the
 file alone: on its size.
 
@@ -20,6 +20,14 @@ from pyfastcdc import FastCDC
 
 ALGORITHM = "fastcdc-2020"
 """Gear hash without seed, normalization level 1; the `v2020` cut points of the fastcdc-rs crate."""
+
+LOOK_AHEAD = 2
+"""
+A chunk that ends so many bytes before the end of the data, or more, ends there whatever follows.
+
+The algorithm looks at bytes in pairs, counted from the start of the chunk, and may cut before
+either byte of a pair; a pair that the end of the data divides is not looked at.
+"""
 
 _NORMALIZATION: Literal[1] = 1
 

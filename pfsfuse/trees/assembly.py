@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import StoreError
-from ..store.chunker import CUTTING, Cutting
+from ..store.chunker import CUTTING, LOOK_AHEAD, Cutting
 from ..store.objects import Objects
 from .chunk_list import Contents, inline
 from .chunk_row import ChunkRow
@@ -63,14 +63,13 @@ class _Kept:
         at = self.start
         while at < self.end:
             if is_cut_alike and not row.pending:
-                # Whether a chunk ends depends on the byte after it as well.
-                taken = row.take_over(self.reader.layout, at, self.end if final else self.end - 1) - at
+                taken = self._take_over(row, at, final=final) - at
                 if not taken:
                     taken = row.repeat_zeros(self._zeros_from(row, at, self.length))
                 if taken:
                     at += taken
                     continue
-            stop = self._next_stop(row, at)
+            stop = self._next_stop(at)
             row.pending += self.reader.read(at, stop - at)
             at = stop
             if is_cut_alike:
@@ -78,7 +77,18 @@ class _Kept:
             elif at == self.end or len(row.pending) >= row.batch:
                 row.cut(final=final and at == self.end)
 
-    def _next_stop(self, row: ChunkRow, at: int) -> int:
+    def _take_over(self, row: ChunkRow, at: int, *, final: bool) -> int:
+        """Give *row* the chunks from *at* on whose ends surely remain; return where the last one ends."""
+        layout = self.reader.layout
+        reached = row.take_over(layout, at, self.end - LOOK_AHEAD)
+        if final:
+            # The end of the file ends a chunk, too.
+            _, start, length = layout.find(reached)
+            if start + length == self.end:
+                return row.take_over(layout, reached, self.end)
+        return reached
+
+    def _next_stop(self, at: int) -> int:
         if self.reader.contents.depth == 0:
             return self.end
         _, start, length = self.reader.layout.find(at)

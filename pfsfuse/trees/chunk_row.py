@@ -5,7 +5,7 @@ Bytes are added and cut; whole chunks, and whole nodes of chunk lists, are taken
 files that are there already.  The result is what cutting all bytes anew gives, because
 
 - a chunk is taken over only where the row stands at a cut, and only if all that its end
-  depends on, the byte after it included, follows in the new file, too;
+  depends on, LOOK_AHEAD bytes after it included, follows in the new file, too;
 - a list node is taken over only where the row stands at a node's end on all levels below.
 
 Memory: the bytes that are not cut yet, a few times the longest chunk.
