@@ -30,6 +30,7 @@ from ..versions.model import BranchRef, Commit
 from ..versions.overlay import Found
 from ..versions.owner import commit_changes
 from ..versions.repos import find_repo
+from .handles import FileHandle
 from .home import BranchHome, detach
 from .kernel import Kernel
 from .places import LivePlace
@@ -270,6 +271,17 @@ class Commits:
         except PfsError:
             log.exception("commit on %s stays open", home.ref)
             self._not_before[home.ref] = time.monotonic() + _RETRY_S
+
+    def branch_of(self, place: LivePlace) -> BranchRef | None:
+        """Return the branch whose root *place* is, or None."""
+        home = place.home
+        return home.ref if isinstance(home, BranchHome) and place is home.root else None
+
+    def hold(self, handle: FileHandle) -> None:
+        """Keep the commit that a killed process was writing open until it is written again or finished by hand."""
+        place = handle.place
+        if isinstance(place, LivePlace) and isinstance(place.home, BranchHome) and place.home.opened is not None:
+            place.home.is_held = True
 
     async def drop(self, ref: BranchRef) -> None:
         """Throw the open commit of a branch away."""

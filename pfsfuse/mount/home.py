@@ -92,7 +92,7 @@ class Home:
             return
         if isinstance(place.node, StagedDirectory):
             assert place.overlay is not None
-            for name, _ in place.overlay.list(place.node, after=after):
+            for name, _ in place.overlay.entries(place.node, after=after):
                 yield name
         else:
             assert place.entry is not None

@@ -606,8 +606,12 @@ class Vfs:
         if handle.is_cut:
             raise StoreError("the commit was finished with --force while this file was open; open it again")
 
-    def flush(self, fh: int) -> None:
-        """A descriptor was closed: what was written survives the end of this process from now on."""
+    def flush(self, fh: int) -> FileHandle | None:
+        """
+        A descriptor was closed: what was written survives the end of this process from now on.
+
+        Returns the handle if it is open for writing.
+        """
         handle = self.handles.get(fh, FileHandle)
         file = self._staged_file(handle)
         if file is not None and handle.writable:
@@ -615,6 +619,7 @@ class Vfs:
             assert isinstance(place, LivePlace)
             place.current.overlay_of_node().save(file)
             place.home.touch()
+        return handle if handle.writable else None
 
     def _staged_file(self, handle: FileHandle) -> StagedFile | None:
         place = handle.place

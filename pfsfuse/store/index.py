@@ -20,6 +20,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import lmdb
 import msgspec
@@ -76,14 +77,13 @@ _SEQUENCE = b"sequence"
 class ReadTxn:
     """A consistent view of all tables."""
 
-    def __init__(self, txn: lmdb.Transaction, tables: dict[Table, object]) -> None:
+    def __init__(self, txn: lmdb.Transaction, tables: dict[Table, Any]) -> None:
         self._txn = txn
         self._tables = tables
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """Return the value of *key*, or None."""
-        value: bytes | None = self._txn.get(key, db=self._tables[table])
-        return value
+        return cast(bytes | None, self._txn.get(key, db=self._tables[table]))
 
     def scan(
         self, table: Table, prefix: bytes = b"", *, start: bytes | None = None, reverse: bool = False
@@ -100,7 +100,7 @@ class ReadTxn:
             else:
                 found = cursor.set_range(max(prefix, start or b""))
                 pairs = cursor.iternext() if found else iter(())
-            for key, value in pairs:
+            for key, value in cast(Iterator[tuple[bytes, bytes]], pairs):
                 if not key.startswith(prefix):
                     return
                 yield key, value
@@ -142,7 +142,7 @@ def _after_prefix(prefix: bytes) -> bytes | None:
 class WriteTxn(ReadTxn):
     """The one writer of the moment.  What it reads is current; what it writes appears at once, or never."""
 
-    def __init__(self, txn: lmdb.Transaction, tables: dict[Table, object]) -> None:
+    def __init__(self, txn: lmdb.Transaction, tables: dict[Table, Any]) -> None:
         super().__init__(txn, tables)
         self._batch: Batch = []
         self._touched: list[tuple[str, bytes]] = []
@@ -244,7 +244,7 @@ class Index:
                 mode=0o600,
             )
             self._env.reader_check()
-            self._tables: dict[Table, object] = {
+            self._tables: dict[Table, Any] = {
                 table: self._env.open_db(table.label.encode()) for table in Table
             }
         except lmdb.Error as error:

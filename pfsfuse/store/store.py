@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -45,7 +46,8 @@ class Format(msgspec.Struct):
     format: int
     store: str
     """32 hexadecimal digits, drawn when the store was made."""
-    chunking: dict[str, int]
+    chunking: dict[str, Any]
+    """`Cutting.recorded` of the chunker: it decides the names of everything stored."""
 
 
 class UnknownFormatError(StoreError):
@@ -170,7 +172,7 @@ def _read_or_make_format(root: Path) -> Format:
             f"the store in {root} has format {found.format}; this pfs knows format {FORMAT}. "
             "Use the version of pfs that wrote it."
         )
-    if found.chunking != chunker.PARAMETERS:
+    if found.chunking != chunker.CUTTING.recorded():
         raise UnknownFormatError(f"the store in {root} cuts its chunks differently: {found.chunking}")
     return found
 
@@ -180,7 +182,7 @@ def _make_format(root: Path, path: Path) -> Format:
     if any(entry.name not in ("run",) and not entry.name.startswith(".format") for entry in root.iterdir()):
         raise StoreError(f"{root} is neither empty nor a store: format.json is missing; choose another PFS_ROOT")
     os.chmod(root, 0o700)
-    made = Format(FORMAT, secrets.token_hex(16), dict(chunker.PARAMETERS))
+    made = Format(FORMAT, secrets.token_hex(16), chunker.CUTTING.recorded())
     # Two processes may start at once: link() lets exactly one of the two files win.
     draft = root / f".format-{os.getpid()}-{threading.get_ident()}"
     with open(draft, "wb") as file:

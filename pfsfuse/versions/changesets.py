@@ -87,7 +87,7 @@ def apply_to_overlay(overlay: Overlay, changes: ChangeSet) -> None:
 
 def _delete(overlay: Overlay, path: Path) -> None:
     if not path:
-        for name, _ in list(overlay.list(overlay.root)):
+        for name, _ in list(overlay.entries(overlay.root)):
             overlay.remove_tree(overlay.root, name)
         return
     found = overlay.resolve(path[:-1])

@@ -73,7 +73,7 @@ class Overlay:
             return directory.children[name]
         return self.trees.lookup(directory.base, name) if directory.base is not None else None
 
-    def list(self, directory: StagedDirectory, *, after: bytes | None = None) -> Iterator[tuple[bytes, Found]]:
+    def entries(self, directory: StagedDirectory, *, after: bytes | None = None) -> Iterator[tuple[bytes, Found]]:
         """Yield the names and what they stand for, bytewise sorted, behind *after*."""
         changed = sorted(name for name in directory.children if after is None or name > after)
         below = self.trees.list(directory.base, after=after) if directory.base is not None else iter(())
@@ -114,7 +114,7 @@ class Overlay:
     def is_empty(self, found: Found) -> bool:
         """Say whether a directory has no entries."""
         if isinstance(found, StagedDirectory):
-            return next(self.list(found), None) is None
+            return next(self.entries(found), None) is None
         assert isinstance(found, Entry)
         return next(self.trees.list(found), None) is None
 
