@@ -19,6 +19,7 @@ from pathlib import Path
 
 from .errors import EngineError, failed_command
 from .limits import ulimits
+from .model import Network
 
 CANDIDATES = ("crun", "runc")  # the faster first
 _SEARCH_PATH = f"{os.defpath}:/usr/sbin:/sbin:/usr/local/bin:/usr/local/sbin"
@@ -59,11 +60,11 @@ def find_runtime(run_dir: Path, shim: Path) -> str:
     )
 
 
-def try_runtime(name: str, shim: Path) -> Trial:
+def try_runtime(name: str, shim: Path, network: Network = "none") -> Trial:
     """Run one container with the runtime *name*."""
     podman = podman_path()
     with tempfile.TemporaryDirectory(prefix="pfs-trial-") as root:
-        arguments = [str(podman), "--runtime", name, "run", "--rm", "--network", "none"]
+        arguments = [str(podman), "--runtime", name, "run", "--rm", "--network", network]
         for limit in ulimits():
             arguments += ["--ulimit", limit.argument()]
         arguments += ["--volume", f"{shim}:/pfs-shim:ro", "--rootfs", root, "/pfs-shim", "--check"]
@@ -95,10 +96,16 @@ def _fingerprint() -> dict[str, object]:
         path = _which(name)
         status = os.stat(path) if path else None
         programs[name] = [path, status.st_size, status.st_mtime_ns] if status else None
-    return {"programs": programs, "kernel": os.uname().release, "cgroups": _cgroups(), "uid": os.geteuid()}
+    return {
+        "programs": programs,
+        "kernel": os.uname().release,
+        "cgroups": cgroup_mounts(),
+        "uid": os.geteuid(),
+    }
 
 
-def _cgroups() -> list[str]:
+def cgroup_mounts() -> list[str]:
+    """Return the mounted cgroup hierarchies, as `type folder`."""
     lines = Path("/proc/self/mounts").read_text().splitlines()
     return sorted(
         f"{fields[2]} {fields[1]}" for fields in map(str.split, lines) if fields[2].startswith("cgroup")
