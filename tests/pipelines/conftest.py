@@ -20,7 +20,7 @@ def base_image() -> Iterator[str]:
     """The image of the demo, under a name of this session."""
     build_shim.build()
     name = f"localhost/pfs-test-{os.getpid()}:base"
-    base_image_tool.make(name)
+    base_image_tool.ensure(name)
     yield name
     subprocess.run(["podman", "rmi", "--force", name], check=True, capture_output=True)
 
