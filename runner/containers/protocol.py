@@ -32,6 +32,7 @@ _RUN = struct.Struct("<IIIII")
 _DONE = struct.Struct("<BBBBIqqqqq")
 _U32 = struct.Struct("<I")
 _MORE_INPUT = 1
+_TIMED_OUT, _CANCELLED, _OUT_OF_MEMORY = 1, 2, 4
 _MILLISECONDS = 0xFFFF_FFFF
 
 
@@ -121,14 +122,16 @@ class Outcome:
     How a run ended.  Exactly one of `exit_code` and `signal` is set.
 
     A command that could not be started has `exec_error`, and the exit code that a shell would
-    give: 127 for a program that is not there, else 126.  Times and the peak of memory are sums
-    (the maximum) over all processes of the run.
+    give: 127 for a program that is not there, else 126.  `out_of_memory` tells that the kernel
+    killed a process of the run because the container reached its limit.  Times and the peak of
+    memory are sums (the maximum) over all processes of the run.
     """
 
     exit_code: int | None
     signal: int | None
     timed_out: bool
     cancelled: bool
+    out_of_memory: bool
     exec_error: ExecError | None
     started_ns: int
     finished_ns: int
@@ -147,6 +150,8 @@ class Outcome:
         how = (
             f"exit code {self.exit_code}" if self.signal is None else f"killed by {_signal_name(self.signal)}"
         )
+        if self.out_of_memory:
+            how += ", out of memory"
         return f"timed out ({how})" if self.timed_out else how
 
 
@@ -243,9 +248,7 @@ def decode_done(payload: bytes) -> Outcome:
     """Read how a run ended."""
     if len(payload) < _DONE.size:
         raise ProtocolError("a report of the end that is cut off")
-    kind, timed_out, cancelled, stage, value, started, finished, user_us, system_us, rss = _DONE.unpack_from(
-        payload
-    )
+    kind, flags, stage, _, value, started, finished, user_us, system_us, rss = _DONE.unpack_from(payload)
     try:
         kind = Kind(kind)
         failure = (
@@ -261,8 +264,9 @@ def decode_done(payload: bytes) -> Outcome:
     return Outcome(
         exit_code=exit_code,
         signal=value if kind is Kind.SIGNALLED else None,
-        timed_out=bool(timed_out),
-        cancelled=bool(cancelled),
+        timed_out=bool(flags & _TIMED_OUT),
+        cancelled=bool(flags & _CANCELLED),
+        out_of_memory=bool(flags & _OUT_OF_MEMORY),
         exec_error=failure,
         started_ns=started,
         finished_ns=finished,

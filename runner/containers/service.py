@@ -43,7 +43,13 @@ class PodmanService:
                 return
             self._socket.unlink(missing_ok=True)
             self._process = self._spawn()
-            await self._wait_until_it_answers(self._process)
+            answers = False
+            try:
+                await self._wait_until_it_answers(self._process)
+                answers = True
+            finally:
+                if not answers:  # also when cancelled: a service that runs is one that answers
+                    await self.stop()
 
     async def call(self, command: str, work: Callable[[Any], T], *, abandon: bool = False) -> T:
         """

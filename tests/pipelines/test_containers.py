@@ -510,6 +510,25 @@ async def test_a_container_killed_in_the_middle_is_reported_with_its_status(
     assert not worker.alive
 
 
+@pytest.mark.slow(reason="6 s: the time that a cancelled run has to end")
+async def test_a_container_that_does_not_end_a_cancelled_run_is_killed(worker: Worker) -> None:
+    """
+    Somebody froze the container with `podman pause`; then the run is cancelled.
+    """
+
+    async def freeze(stream: Stream, data: bytes) -> None:
+        await trio.run_process(["podman", "pause", worker.container_id], capture_stdout=True)
+        scope.cancel()
+
+    with trio.CancelScope() as scope:
+        await worker.run(Command(["sh", "-c", "echo; sleep 1000"]), freeze)
+
+    assert scope.cancelled_caught
+    assert not worker.alive
+    with pytest.raises(ContainerDiedError):
+        await worker.run(Command(["true"]))
+
+
 async def test_a_command_that_kills_everything_it_can_does_not_end_the_worker(worker: Worker) -> None:
     """
     `kill -9 1` and `kill -9 -1` by root inside of the container.
@@ -610,12 +629,14 @@ async def test_limits_of_cpu_memory_files_and_processes_hold(engine: Engine, bas
         name="w0", image=base_image, network="none", cpus=0.5, memory=32 << 20
     ) as worker:
         greedy, _ = await run(worker, "dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1")
+        parent, _ = await shell(worker, "dd if=/dev/zero of=/dev/null bs=64M count=1; exit 3")
         _, limits = await run(worker, "grep", "-E", "Max (open files|processes)", "/proc/self/limits")
         after = await worker.run(Command(["true"]))
 
     soft = {line[:25].strip(): int(line[25:].split()[0]) for line in limits.out.decode().splitlines()}
-    assert signal.SIGKILL == greedy.signal
-    assert after.ok
+    assert (signal.SIGKILL, True) == (greedy.signal, greedy.out_of_memory)
+    assert (3, True) == (parent.exit_code, parent.out_of_memory)
+    assert (True, False) == (after.ok, after.out_of_memory)
     assert {limit.value for limit in ulimits()} == set(soft.values())
 
 

@@ -30,10 +30,8 @@ from runner.containers.protocol import (
 frames = st.lists(st.builds(Frame, st.sampled_from(FrameType), st.binary(max_size=100)), max_size=8)
 
 
-def _done(kind: int, value: int, *, timed_out: int = 0, stage: int = 0, path: bytes = b"") -> bytes:
-    numbers = struct.pack(
-        "<BBBBIqqqqq", kind, timed_out, 0, stage, value, 1000, 3000, 1_500_000, 250_000, 4096
-    )
+def _done(kind: int, value: int, *, flags: int = 0, stage: int = 0, path: bytes = b"") -> bytes:
+    numbers = struct.pack("<BBBBIqqqqq", kind, flags, stage, 0, value, 1000, 3000, 1_500_000, 250_000, 4096)
     return numbers + path
 
 
@@ -174,17 +172,27 @@ def test_a_signal_is_decoded_and_named() -> None:
     """
     A command outlived its timeout and was killed.
     """
-    outcome = decode_done(_done(1, 9, timed_out=1))
+    outcome = decode_done(_done(1, 9, flags=1))
 
     assert (None, 9, True) == (outcome.exit_code, outcome.signal, outcome.timed_out)
     assert "timed out (killed by SIGKILL)" == str(outcome)
+
+
+def test_a_lack_of_memory_is_told() -> None:
+    """
+    A child was killed for lack of memory and its shell exited with 137.
+    """
+    outcome = decode_done(_done(0, 137, flags=4))
+
+    assert outcome.out_of_memory
+    assert "exit code 137, out of memory" == str(outcome)
 
 
 def test_exit_code_0_after_a_timeout_is_not_ok() -> None:
     """
     A command answers SIGTERM by exiting with 0; its work was cut off all the same.
     """
-    assert not decode_done(_done(0, 0, timed_out=1)).ok
+    assert not decode_done(_done(0, 0, flags=1)).ok
     assert decode_done(_done(0, 0)).ok
 
 

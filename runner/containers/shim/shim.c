@@ -23,8 +23,9 @@
  *     O  bytes of standard output
  *     E  bytes of standard error
  *     W  wants the next piece of standard input; empty payload
- *     D  done: u8 kind (0 exited, 1 signalled, 2 not started), u8 timed out, u8 cancelled,
- *        u8 stage (kind 2 only: see STAGE_ below), u32 value (exit code, signal or errno),
+ *     D  done: u8 kind (0 exited, 1 signalled, 2 not started), u8 flags (1 timed out,
+ *        2 cancelled, 4 the kernel killed something for lack of memory), u8 stage (kind 2
+ *        only: see STAGE_ below), u8 zero, u32 value (exit code, signal or errno),
  *        i64 started ns, i64 finished ns (CLOCK_REALTIME),
  *        i64 user us, i64 system us, i64 max RSS bytes, then the path that failed (kind 2)
  *
@@ -70,6 +71,10 @@
 #define REQUEST_BYTES (16u << 20)    /* more than the kernel accepts as arguments and environment */
 
 #define FLAG_MORE_INPUT 1u
+
+#define FLAG_TIMED_OUT 1u
+#define FLAG_CANCELLED 2u
+#define FLAG_OUT_OF_MEMORY 4u
 
 #define KIND_EXITED 0
 #define KIND_SIGNALLED 1
@@ -139,6 +144,8 @@ struct outgoing {
 
 static int connection = -1;
 static int child_signal = -1;
+static int memory_events = -1;       /* counts what the kernel killed for lack of memory */
+static uint64_t memory_kills;        /* as of the end of the run before */
 static struct incoming incoming;
 static struct outgoing outgoing;
 static struct run run;
@@ -233,6 +240,21 @@ static void send_hello(void)
     send_frame('H', 4);
 }
 
+/* Tell whether the kernel killed anything of the container for lack of memory since the last look. */
+static bool ran_out_of_memory(void)
+{
+    char text[1024];
+    ssize_t length = memory_events < 0 ? -1 : pread(memory_events, text, sizeof text - 1, 0);
+    if (length <= 0)
+        return false;
+    text[length] = 0;
+    const char *count = strstr(text, "oom_kill ");
+    uint64_t kills = count ? strtoull(count + strlen("oom_kill "), NULL, 10) : 0;
+    bool more = kills > memory_kills;
+    memory_kills = kills;
+    return more;
+}
+
 static void send_done(void)
 {
     uint8_t *to = outgoing.frame + HEADER_BYTES;
@@ -246,9 +268,10 @@ static void send_done(void)
         value = (uint32_t)failure->error;
     }
     to[0] = kind;
-    to[1] = run.timed_out;
-    to[2] = run.cancelled;
-    to[3] = failure->stage;
+    to[1] = (uint8_t)((run.timed_out ? FLAG_TIMED_OUT : 0) | (run.cancelled ? FLAG_CANCELLED : 0)
+                      | (ran_out_of_memory() ? FLAG_OUT_OF_MEMORY : 0));
+    to[2] = failure->stage;
+    to[3] = 0;
     put_number(to + 4, value, 4);
     put_number(to + 8, (uint64_t)run.started_ns, 8);
     put_number(to + 16, (uint64_t)now(CLOCK_REALTIME), 8);
@@ -860,6 +883,14 @@ static void watch_children(void)
         die(EXIT_PROTOCOL, "signalfd", errno);
 }
 
+static void watch_memory(void)
+{
+    memory_events = open("/sys/fs/cgroup/memory.events", O_RDONLY | O_CLOEXEC);       /* v2 */
+    if (memory_events < 0)
+        memory_events = open("/sys/fs/cgroup/memory/memory.oom_control", O_RDONLY | O_CLOEXEC);
+    ran_out_of_memory();
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "--check") == 0)
@@ -872,6 +903,7 @@ int main(int argc, char **argv)
     prepare_descriptors();
     prctl(PR_SET_DUMPABLE, 0);       /* the command cannot trace us or look into our memory */
     watch_children();
+    watch_memory();
     connect_to_runner(argv[1]);
     send_hello();
     serve();
