@@ -27,7 +27,7 @@ from ..errors import ConflictError, UnavailableError
 from ..store.store import Store
 from ..trees.tree import Trees
 from ..versions.changes import LOOK_EVERY_S, Listener, poke_after_writes
-from ..versions.owner import OwnedElsewhereError, Owner
+from ..versions.owner import Owner
 from .adapter import Adapter, FuseKernel
 from .commits import AUTOCOMMIT_S, Commits
 from .control import Control
@@ -72,7 +72,7 @@ class Mount:
             _set_read_ahead(self.point)
             async with trio.open_nursery() as nursery:
                 control = Control(
-                    self.commits, status=self.status, barrier=self.refresh, stop=pyfuse3.terminate
+                    self.commits, status=self.status, barrier=self.refresh, stop=self.stop
                 )
                 await nursery.start(control.serve)
                 nursery.start_soon(self.commits.finish_by_themselves)
@@ -85,6 +85,11 @@ class Mount:
             # Unmounted on purpose only; after a fault the mount point must not look like an empty folder.
             pyfuse3.close(unmount=is_clean)
             self._close()
+
+    @staticmethod
+    def stop() -> None:
+        """Have `run` unmount and return.  Of the thread that runs it."""
+        pyfuse3.terminate()
 
     def _close(self) -> None:
         self.vfs.views.close()
