@@ -46,7 +46,7 @@ class Writing:
     def finish(
         self, ref: BranchRef, *, description: str | None = None, error: str = "", force: bool = False
     ) -> CommitId:
-        """Finish the open commit of a branch; NoOpenCommitError, ConflictError while files are being written."""
+        """Finish the open commit of a branch; NoOpenCommitError, ConflictError while it is written."""
         return self._ask(
             lambda mount: mount.finish(ref, description=description, error=error, force=force),
             lambda: self._owning(

@@ -8,13 +8,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-from pfsfuse.ids import is_commit_id, parse_commit_id
 from pfsfuse.versions import commits
-from pfsfuse.versions.branches import find_branch
-from pfsfuse.versions.commits import CommitFinishedError
 from pfsfuse.versions.model import BranchRef, Commit
 
-from .names import branch_name, commit_name, repo_and_branch
+from .names import branch_name, commit_name, open_branch, repo_and_branch
 from .screen import ago, local_time, size, took, when
 from .session import Session
 
@@ -95,15 +92,9 @@ def drop_commit(session: Session, name: Name) -> None:
 
 
 def _open_branch(session: Session, name: str) -> BranchRef:
-    """Return the branch that *name* means: itself, or that of the open commit of this id."""
     repo, text = commit_name(name)
     with session.store.read() as txn:
-        if find_branch(txn, repo, text) is None and is_commit_id(text):
-            commit = commits.commit(txn, repo, parse_commit_id(text))
-            if commit.is_finished:
-                raise CommitFinishedError(commit.ref)
-            return BranchRef(repo, commit.branch)
-    return branch_name(name)
+        return open_branch(txn, repo, text)
 
 
 def list_commit(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pfsfuse.errors import InvalidNameError
-from pfsfuse.ids import BranchName, RepoName
-from pfsfuse.names import check_branch_name, check_repo_name
+from pfsfuse.ids import BranchName, RepoName, is_commit_id, parse_commit_id
+from pfsfuse.names import check_branch_name, check_repo_name, split_path
+from pfsfuse.store.index import ReadTxn
+from pfsfuse.versions.branches import find_branch
+from pfsfuse.versions.commits import CommitFinishedError, commit
 from pfsfuse.versions.model import BranchRef
 
 
@@ -54,3 +58,49 @@ def repo_and_branch(text: str) -> tuple[RepoName, BranchName | None]:
     """Return `repo` or `repo@branch` taken apart."""
     repo, at, _ = text.partition("@")
     return (check_repo_name(repo), None) if not at else (branch_name(text).repo, branch_name(text).branch)
+
+
+def open_branch(txn: ReadTxn, repo: RepoName, text: str) -> BranchRef:
+    """
+    Return the branch that can be written by the name *text*: a branch, or the id of an open commit.
+
+    CommitFinishedError for the id of a finished one.
+    """
+    if find_branch(txn, repo, text) is None and is_commit_id(text):
+        found = commit(txn, repo, parse_commit_id(text))
+        if found.is_finished:
+            raise CommitFinishedError(found.ref)
+        return BranchRef(repo, found.branch)
+    return BranchRef(repo, check_branch_name(text))
+
+
+def targets(
+    where: FileName, sources: Sequence[str], *, recursive: bool, full_path: bool
+) -> list[tuple[str, tuple[bytes, ...]]]:
+    """
+    Return (source, path in the commit) for each source of `put file`, by the original's rules.
+
+        repo@b             -f a/b/t.txt              /t.txt        with --full-path: /a/b/t.txt
+        repo@b:x/y.txt     -f a/b/t.txt              /x/y.txt      with --full-path as well
+        repo@b:dir/        -f a/b/t.txt              /dir/t.txt    with --full-path: /dir/a/b/t.txt
+        repo@b:dir         -f one -f other           /dir/one, /dir/other
+        repo@b             -r -f folder              /folder/…
+        repo@b:/           -r -f folder              /…
+        repo@b:dir         -r -f folder              /dir/…
+    """
+    if "-" in sources and (where.is_directory_form or len(sources) > 1):
+        raise InvalidNameError("what is read from stdin needs a path of its own: REPO@BRANCH:PATH -f -")
+    prefix = split_path(where.path or b"")
+    if len(sources) == 1 and where.path is not None:
+        is_folder = recursive and os.path.isdir(sources[0])
+        if is_folder or not where.is_directory_form:
+            return [(sources[0], prefix)]
+    return [(source, (*prefix, *_own_path(source, full_path))) for source in sources]
+
+
+def _own_path(source: str, full_path: bool) -> tuple[bytes, ...]:
+    normal = os.path.normpath(source)
+    kept = normal if full_path else os.path.basename(normal)
+    if kept in ("", ".", ".."):
+        kept = os.path.basename(os.path.abspath(source))
+    return split_path(os.fsencode(kept))
