@@ -6,6 +6,7 @@ A traceback is for our own mistakes, and for --verbose.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterable
@@ -31,7 +32,7 @@ def report(error: Exception, *, verbose: bool = False) -> int | None:
 
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename is not None else ""
+        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
         return f"{where}{error.strerror}"
     return str(error) or type(error).__name__
 
