@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -120,10 +121,11 @@ class Control:
         made = await self._commits.apply(_ref(repo, branch), decoded, description=description)
         return made.id, made.is_finished
 
-    async def _set_view(self, worker: str, inputs: dict[bytes, Any], out: Any, writable: bool) -> None:
+    async def _set_view(self, worker: str, inputs: dict[bytes, Any], out: Any, writable: bool) -> int:
         shown = msgspec.convert(inputs, dict[bytes, Shown])
         base = msgspec.convert(out, Entry) if out is not None else None
         self._commits.vfs.views.set(worker, shown, base, writable=writable)
+        return os.getpid()
 
     async def _seal_view(self, worker: str) -> object:
         return await self._commits.vfs.views.seal(worker)

@@ -113,8 +113,12 @@ class Store:
             if txn.sealed_batch is not None and txn.sealed_sequence is not None:
                 self._journal(txn.sealed_sequence, txn.sealed_batch)
         if txn.sealed_sequence is not None:
-            for hook in self._after_write:
-                hook()
+            self.poke()
+
+    def poke(self) -> None:
+        """Have everybody who waits for news look."""
+        for hook in self._after_write:
+            hook()
 
     def flush(self) -> None:
         """Make every object put so far durable and visible to all processes."""
