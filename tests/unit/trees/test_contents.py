@@ -258,6 +258,19 @@ def test_a_file_can_be_cut_off_and_continued_at_every_byte(objects: MemoryObject
         assert written(objects, data[:length] + b"?") == continued
 
 
+def test_a_file_can_lose_its_first_chunks_whatever_the_shape_of_its_list(objects: MemoryObjects) -> None:
+    """All but the last chunks go; what remains of the list must not keep its height."""
+    for length in range(300, 12_000, 300):
+        data = noise(length)
+        contents = written(objects, data)
+        start = 0
+        for _, chunk_length in chunks(objects, contents):
+            start += chunk_length
+            ending = slice_of(objects, contents, start, length, cutting=SMALL_CUTTING)
+
+            assert written(objects, data[start:]) == ending
+
+
 # What slices, joints and splices cost; that they are right is tested in tests/properties/test_contents.py
 
 

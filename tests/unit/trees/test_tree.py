@@ -124,6 +124,17 @@ def test_removing_what_is_absent_changes_nothing(trees: Trees) -> None:
     assert trees.empty_directory() == trees.update(trees.empty_directory(), {b"absent": None})
 
 
+def test_a_directory_can_lose_its_first_names_whatever_the_shape_of_its_tree(trees: Trees) -> None:
+    """All names up to each one are removed; what remains of the tree must not keep its height."""
+    for count in range(1, 70):
+        files = numbered(count)
+        directory = trees.update(trees.empty_directory(), files)
+        for name in files:
+            rebuilt = trees.update(trees.empty_directory(), {key: files[key] for key in files if key >= name})
+
+            assert rebuilt == trees.update(directory, {key: None for key in files if key < name})
+
+
 def test_one_change_in_a_large_directory_makes_few_nodes() -> None:
     """One of 20,000 names changes."""
     objects = MemoryObjects()
