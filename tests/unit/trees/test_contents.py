@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -186,6 +187,18 @@ def test_a_read_in_a_huge_file_gets_one_path(objects: MemoryObjects) -> None:
 
     assert contents.depth == objects.gets.total()
     assert contents.depth >= 4
+
+
+def test_readers_may_be_shared_between_threads(objects: MemoryObjects) -> None:
+    """The kernel asks for many ranges of an open file at once."""
+    data = noise(400_000)
+    reader = Reader(objects, written(objects, data))
+    offsets = random.Random(1).sample(range(len(data)), 2_000)
+
+    with ThreadPoolExecutor(8) as threads:
+        parts = list(threads.map(lambda offset: reader.read(offset, 3_000), offsets))
+
+    assert [data[offset : offset + 3_000] for offset in offsets] == parts
 
 
 def test_the_chunks_of_a_range_are_named_whole_and_in_order(objects: MemoryObjects) -> None:
