@@ -13,6 +13,7 @@ the bases, one per thing a caller can do differently, and the few that several m
     │   └── NameTooLongError                                               ENAMETOOLONG
     ├── ReadOnlyError          written where nothing can be written        EROFS
     ├── ForbiddenError         the operation makes no sense at this place  EPERM
+    ├── CrossBranchError       a rename or link from one branch to another EXDEV
     ├── NotEmptyError          a directory still has entries               ENOTEMPTY
     ├── NotADirectoryPathError a file stands where a directory is needed   ENOTDIR
     ├── IsADirectoryPathError  a directory stands where a file is needed   EISDIR
@@ -60,6 +61,10 @@ class ReadOnlyError(PfsError):
 
 class ForbiddenError(PfsError):
     """The operation makes no sense at this place of the tree."""
+
+
+class CrossBranchError(PfsError):
+    """A file cannot be moved from one branch into another; copy it."""
 
 
 class NotEmptyError(PfsError):

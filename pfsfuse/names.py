@@ -30,7 +30,9 @@ def check_repo_name(text: str) -> RepoName:
     if not _NAME.match(repo) or len(repo) > MAX_NAME_BYTES:
         raise InvalidNameError(f"repo name {text!r}: use letters, digits, '-' and '_' only")
     if repo in RESERVED_REPOS:
-        raise InvalidNameError(f"repo name {text!r} is reserved: containers see /pfs/{repo} as something else")
+        raise InvalidNameError(
+            f"repo name {text!r} is reserved: containers see /pfs/{repo} as something else"
+        )
     return RepoName(repo if project in ("", DEFAULT_PROJECT) else text)
 
 
@@ -38,7 +40,8 @@ def check_project_name(text: str) -> str:
     """Return *text* as the name of a project, or raise InvalidNameError."""
     if not _NAME.match(text) or not text[0].isalnum():
         raise InvalidNameError(
-            f"project name {text!r}: must start with an alphanumeric character; use letters, digits, '-' and '_' only"
+            f"project name {text!r}: must start with an alphanumeric character; "
+            "use letters, digits, '-' and '_' only"
         )
     if len(text) > MAX_PROJECT_CHARACTERS:
         raise InvalidNameError(f"project name {text!r}: at most {MAX_PROJECT_CHARACTERS} characters")

@@ -1,0 +1,173 @@
+"""
+Talking to the mount of a store: from a script (`MountClient`) or from trio (`AsyncMountClient`).
+
+Both raise the mount's own errors, and UnavailableError when no mount runs.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from ..errors import UnavailableError
+from ..ids import CommitId
+from ..trees.entry import Entry
+from ..versions.changes import short_address
+from ..versions.changesets import ChangeSet, encode_changes
+from ..versions.model import BranchRef
+from . import wire
+from .views import Sealed, Shown
+
+
+class MountClient:
+    """A connection for threads; one request at a time."""
+
+    def __init__(self, run: Path, *, timeout_s: float | None = None) -> None:
+        """Connect to the mount whose store has the run folder *run*; UnavailableError."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.connect(short_address(run / wire.SOCKET_NAME))
+        except OSError as error:
+            self._socket.close()
+            raise wire.unavailable() from error
+
+    def call(self, operation: str, **arguments: object) -> Any:
+        """Send a request and return its result, or raise its error."""
+        try:
+            self._socket.sendall(wire.request(operation, arguments))
+            (length,) = wire.HEAD.unpack(self._receive(wire.HEAD.size))
+            body = self._receive(length)
+        except OSError as error:
+            raise UnavailableError(f"the mount went away during {operation}: {error}") from error
+        return wire.result_of(body)
+
+    def _receive(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            part = self._socket.recv(min(count - len(data), 1 << 20))
+            if not part:
+                raise ConnectionResetError("connection closed")
+            data += part
+        return bytes(data)
+
+    def status(self) -> dict[str, Any]:
+        """Return what the mount says of itself."""
+        found: dict[str, Any] = self.call("status")
+        return found
+
+    def start(self, ref: BranchRef, *, description: str = "") -> CommitId:
+        return CommitId(self.call("start", repo=ref.repo, branch=ref.branch, description=description))
+
+    def finish(
+        self, ref: BranchRef, *, description: str | None = None, error: str = "", force: bool = False
+    ) -> CommitId:
+        """Finish a branch's open commit; NoOpenCommitError, ConflictError."""
+        found = self.call(
+            "finish", repo=ref.repo, branch=ref.branch, description=description, error=error, force=force
+        )
+        return CommitId(found)
+
+    def drop(self, ref: BranchRef) -> None:
+        """Throw a branch's open commit away."""
+        self.call("drop", repo=ref.repo, branch=ref.branch)
+
+    def apply(self, ref: BranchRef, changes: ChangeSet, *, description: str = "") -> tuple[CommitId, bool]:
+        """Hand over a change set; return the commit that has it and whether that is finished."""
+        commit_id, finished = self.call(
+            "apply", repo=ref.repo, branch=ref.branch, changes=encode_changes(changes), description=description
+        )
+        return CommitId(commit_id), finished
+
+    def barrier(self) -> None:
+        """Return when the mount shows everything that was committed before this call."""
+        self.call("barrier")
+
+    def stop(self) -> None:
+        """Have the mount unmount and end."""
+        self.call("stop")
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> MountClient:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class AsyncMountClient:
+    """A connection for trio tasks, which take turns."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._stream: trio.SocketStream | None = None
+        self._turn = trio.Lock()
+
+    async def call(self, operation: str, **arguments: object) -> Any:
+        """Send a request and return its result, or raise its error; connects when needed."""
+        async with self._turn:
+            try:
+                stream = self._stream or await self._connect()
+                await stream.send_all(wire.request(operation, arguments))
+                (length,) = wire.HEAD.unpack(await _receive(stream, wire.HEAD.size))
+                body = await _receive(stream, length)
+            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                await self.aclose()
+                raise UnavailableError(f"the mount went away during {operation}: {error}") from error
+            except BaseException:
+                # An answer that was not read would be taken for the next one.
+                with trio.CancelScope(shield=True):
+                    await self.aclose()
+                raise
+        return wire.result_of(body)
+
+    async def _connect(self) -> trio.SocketStream:
+        made = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+        try:
+            await made.connect(short_address(self._run / wire.SOCKET_NAME))
+        except OSError as error:
+            made.close()
+            raise wire.unavailable() from error
+        self._stream = trio.SocketStream(made)
+        return self._stream
+
+    async def set_view(
+        self, worker: str, inputs: dict[bytes, Shown], out: Entry | None = None, *, writable: bool = True
+    ) -> None:
+        """Have a worker see *inputs*, and an `out` that starts as *out*; see views.py."""
+        await self.call("view.set", worker=worker, inputs=inputs, out=out, writable=writable)
+
+    async def seal_view(self, worker: str) -> Sealed:
+        """Return what is in a worker's `out`; nothing can be written there afterwards."""
+        return msgspec.convert(await self.call("view.seal", worker=worker), Sealed)
+
+    async def drop_view(self, worker: str) -> None:
+        await self.call("view.drop", worker=worker)
+
+    async def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = await self.call("status")
+        return found
+
+    async def barrier(self) -> None:
+        await self.call("barrier")
+
+    async def aclose(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
+
+
+async def _receive(stream: trio.SocketStream, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        part = await stream.receive_some(count - len(data))
+        if not part:
+            raise ConnectionResetError("connection closed")
+        data += part
+    return bytes(data)

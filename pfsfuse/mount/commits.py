@@ -1,0 +1,332 @@
+"""
+The life of open commits in the mount: who starts them, who adds to them, when they are finished.
+
+A finish goes through these steps; until the gate closes, writers go on undisturbed:
+
+1. handles that are open for writing are named and the finish refused, or cut off, or, when the
+   mount finishes by itself, known to be idle;
+2. the kernel writes back what it holds of their files;
+3. the bytes of all changed files go into the store, in threads;
+4. the gate closes: whoever wants to write waits, and will write into the next commit;
+5. the tree is built and the commit and the head are written, in a thread;
+6. the places show the finished commit, with the inodes they had, and the gate opens.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import trio
+
+from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError
+from ..store.index import Table
+from ..store.store import Store
+from ..trees.entry import Kind
+from ..versions.changesets import Append, Change, apply_to_overlay
+from ..versions.commits import BranchHasOpenCommitError
+from ..versions.model import BranchRef, Commit
+from ..versions.overlay import Found
+from ..versions.owner import commit_changes
+from ..versions.repos import find_repo
+from .handles import FileHandle
+from .home import BranchHome, detach
+from .kernel import Kernel
+from .places import LivePlace
+from .vfs import Vfs
+
+log = logging.getLogger(__name__)
+
+AUTOCOMMIT_S = 2.0
+"""Seconds without a change, and without an open writer, after which a commit is finished by itself."""
+
+IDLE_WRITER_S = 60.0
+"""Seconds after which a handle that is open for writing, but not written, counts no more."""
+
+_LOOK_EVERY_S = 0.1
+_RETRY_S = 5.0
+_RELEASE_S = 1.0
+
+
+class NoOpenCommitError(NotFoundError):
+    """The branch has no open commit."""
+
+    def __init__(self, ref: BranchRef) -> None:
+        super().__init__(f"branch {ref} has no open commit; `pfs start commit {ref}` starts one")
+
+
+class Commits:
+    """See the module."""
+
+    def __init__(self, vfs: Vfs, kernel: Kernel, *, autocommit_s: float = AUTOCOMMIT_S) -> None:
+        self.vfs = vfs
+        self.kernel = kernel
+        self.autocommit_s = autocommit_s
+        self._not_before: dict[BranchRef, float] = {}
+
+    @property
+    def store(self) -> Store:
+        return self.vfs.store
+
+    # Starting and adding
+
+    async def start(self, ref: BranchRef, *, description: str = "") -> Commit:
+        """Start a commit by name; it is finished by name only.  BranchHasOpenCommitError."""
+        found = await trio.to_thread.run_sync(self.vfs.owner.find, ref)
+        if found is not None:
+            raise BranchHasOpenCommitError(ref, found.record.id)
+        opened = await trio.to_thread.run_sync(
+            lambda: self.vfs.owner.start(ref, description=description, explicit=True)
+        )
+        home = self.vfs.home(ref)
+        if home.opened is None:
+            home.adopt(opened)
+        return opened.record
+
+    async def apply(self, ref: BranchRef, changes: Sequence[Change], *, description: str = "") -> Commit:
+        """
+        Apply a change set of another process: into the open commit, or as a finished commit of its own.
+
+        Durable at return.
+        """
+        while True:
+            home = self._home_if_any(ref)
+            if home is not None and home.opened is not None:
+                return await self._apply_to_open(home, changes)
+            try:
+                made = await trio.to_thread.run_sync(
+                    lambda: commit_changes(
+                        self.store, self.vfs.trees, ref, changes, description=description
+                    )
+                )
+            except BranchHasOpenCommitError:
+                await self._adopt_found(ref)
+                continue
+            await self.refresh([ref])
+            return made
+
+    def _home_if_any(self, ref: BranchRef) -> BranchHome | None:
+        try:
+            return self.vfs.home(ref)
+        except NotFoundError:
+            return None
+
+    async def _adopt_found(self, ref: BranchRef) -> None:
+        opened = await trio.to_thread.run_sync(self.vfs.owner.find, ref)
+        home = self._home_if_any(ref)
+        if opened is not None and home is not None and home.opened is None:
+            home.adopt(opened)
+
+    async def _apply_to_open(self, home: BranchHome, changes: Sequence[Change]) -> Commit:
+        # What the kernel still holds of a file that is appended to comes first.
+        await self.kernel.forget_inodes([place.ino for place in self._known(home, changes) if place.ino])
+        overlay = await home.begin()
+        opened = home.opened
+        assert opened is not None
+        stale: list[tuple[int, bytes]] = []
+        for change in changes:
+            before = overlay.resolve(change.path)
+            size = _size_of(before)
+            apply_to_overlay(overlay, [change])
+            stale += self._show_change(home, change, before, size)
+        await trio.to_thread.run_sync(overlay.sync)
+        await self.kernel.forget_names(stale)
+        return opened.record
+
+    def _known(self, home: BranchHome, changes: Sequence[Change]) -> list[LivePlace]:
+        found = [known_place(home, change.path) for change in changes if isinstance(change, Append)]
+        return [place for place in found if place is not None]
+
+    def _show_change(
+        self, home: BranchHome, change: Change, before: Found | None, size: int
+    ) -> list[tuple[int, bytes]]:
+        """Have the places agree with a change that was just applied; return the stale names."""
+        if not change.path:
+            stale = [(home.root.ino, name) for name in home.root.children]
+            for place in list(home.root.children.values()):
+                detach(place)
+            return stale
+        parent = known_place(home, change.path[:-1])
+        if parent is None:
+            return []
+        name = change.path[-1]
+        known = parent.children.get(name)
+        overlay = home.overlay
+        assert overlay is not None
+        if parent.node is None:
+            # The change staged the directories on the way.
+            found = overlay.resolve(change.path[:-1])
+            if found is not None:
+                parent.show(found, overlay)
+        if known is not None:
+            found = overlay.resolve(change.path)
+            if isinstance(change, Append) and before is not None and before.kind == Kind.FILE and found is not None:
+                home.supersede(known, found, size, change.entry.size)
+            else:
+                detach(known)
+        return [(parent.ino, name)]
+
+    # Finishing
+
+    async def finish(
+        self,
+        ref: BranchRef,
+        *,
+        description: str | None = None,
+        error: str = "",
+        force: bool = False,
+    ) -> Commit:
+        """
+        Finish the open commit of a branch; durable at return.
+
+        NoOpenCommitError; ConflictError naming the files that are open for writing, unless *force*:
+        then what is written to them later fails with EIO.
+        """
+        home = self.vfs.home(ref)
+        if home.opened is None:
+            await self._adopt_found(ref)
+        with trio.move_on_after(_RELEASE_S):
+            # The kernel sends RELEASE after close(2) has returned.
+            while any(not handle.is_cut for handle in home.writers) and not force:
+                await trio.sleep(0.005)
+        if force:
+            await self._flush_writers(home)
+            for handle in home.writers:
+                handle.is_cut = True
+        else:
+            self.vfs.refuse_writers(home)
+        return await self._finish(home, description=description, error=error)
+
+    async def _flush_writers(self, home: BranchHome) -> None:
+        await self.kernel.forget_inodes(sorted({h.place.ino for h in home.writers}))
+
+    async def _finish(self, home: BranchHome, *, description: str | None = None, error: str = "") -> Commit:
+        async with home.finish_lock:
+            opened = home.opened
+            if opened is None:
+                raise NoOpenCommitError(home.ref)
+            await self._flush_writers(home)
+            await self._ingest(home)
+            home.gate = trio.Event()
+            try:
+                done = await trio.to_thread.run_sync(
+                    lambda: self.vfs.owner.seal(opened, description=description, error=error)
+                )
+                assert done.root is not None
+                home.settle(done.root)
+                self.vfs.owner.settle(opened)
+            finally:
+                home.gate.set()
+                home.gate = None
+        if done.error:
+            # The mount shows the newest commit without error: what was just settled goes again.
+            await self.refresh([home.ref])
+        return done
+
+    async def _ingest(self, home: BranchHome) -> None:
+        """Put the bytes of changed files into the store while writers go on; what changes again waits for the gate."""
+        overlay = home.overlay
+        assert overlay is not None
+        for file in overlay.unsealed_files():
+            version, store = overlay.ingest_step(file)
+            if file.size <= 4096:
+                contents = store()
+                await trio.lowlevel.checkpoint()
+            else:
+                contents = await trio.to_thread.run_sync(store)
+            overlay.ingested(file, version, contents)
+
+    async def finish_by_themselves(self) -> None:
+        """Finish quiet commits, for ever."""
+        while True:
+            await trio.sleep(_LOOK_EVERY_S)
+            now = time.monotonic()
+            for home in [h for h in self.vfs.homes.values() if h.opened is not None]:
+                if self._is_due(home, now):
+                    await self._finish_quietly(home)
+
+    def _is_due(self, home: BranchHome, now: float) -> bool:
+        opened = home.opened
+        if opened is None or opened.record.explicit or home.is_held or home.gate is not None:
+            return False
+        quiet = now - home.changed_at
+        if quiet < _LOOK_EVERY_S or any(now - h.used_at < IDLE_WRITER_S for h in home.writers):
+            return False
+        wanted = self._autocommit_of(home)
+        return 0 <= wanted <= quiet and now >= self._not_before.get(home.ref, 0.0)
+
+    def _autocommit_of(self, home: BranchHome) -> float:
+        with self.store.read() as txn:
+            found = find_repo(txn, home.ref.repo)
+        own = found.autocommit_s if found is not None else None
+        return self.autocommit_s if own is None else own
+
+    async def _finish_quietly(self, home: BranchHome) -> None:
+        try:
+            await self._finish(home)
+        except OutOfSpaceError as error:
+            log.warning("commit on %s stays open: %s", home.ref, error)
+            self._not_before[home.ref] = time.monotonic() + _RETRY_S
+        except PfsError:
+            log.exception("commit on %s stays open", home.ref)
+            self._not_before[home.ref] = time.monotonic() + _RETRY_S
+
+    def branch_of(self, place: LivePlace) -> BranchRef | None:
+        """Return the branch whose root *place* is, or None."""
+        home = place.home
+        return home.ref if isinstance(home, BranchHome) and place is home.root else None
+
+    def hold(self, handle: FileHandle) -> None:
+        """Keep the commit that a killed process was writing open until it is written again or finished by hand."""
+        place = handle.place
+        if isinstance(place, LivePlace) and isinstance(place.home, BranchHome) and place.home.opened is not None:
+            place.home.is_held = True
+
+    async def drop(self, ref: BranchRef) -> None:
+        """Throw the open commit of a branch away."""
+        home = self.vfs.home(ref)
+        async with home.finish_lock:
+            opened = home.opened
+            if opened is None:
+                raise NoOpenCommitError(ref)
+            if home.writers:
+                raise ConflictError("files are open for writing; close them first")
+            stale = home.dropped()
+            await trio.to_thread.run_sync(self.vfs.owner.drop, opened)
+        await self.kernel.forget_names(stale)
+
+    # What others did
+
+    async def refresh(self, refs: Sequence[BranchRef]) -> None:
+        """Show what other processes committed, and have the kernel forget what is no longer true."""
+        stale: list[tuple[int, bytes]] = []
+        touched: list[int] = []
+        for ref in refs:
+            names, inodes = self.vfs.refresh(ref)
+            stale += names
+            touched += inodes
+        await self.kernel.forget_names([(ino, name) for ino, name in stale if ino])
+        await self.kernel.forget_inodes([ino for ino in touched if ino])
+
+    async def refresh_all(self, touched: Sequence[tuple[Table, bytes]]) -> None:
+        """Show what the change log names."""
+        keys = {key for table, key in touched if table is Table.BRANCHES}
+        await self.refresh(
+            [ref for ref in list(self.vfs.homes) if b"%s\0%s" % (ref.repo.encode(), ref.branch.encode()) in keys]
+        )
+
+
+def known_place(home: BranchHome, path: tuple[bytes, ...]) -> LivePlace | None:
+    """Return the place at *path* if the kernel may know it."""
+    place = home.root
+    for name in path:
+        below = place.children.get(name)
+        if below is None:
+            return None
+        place = below
+    return place
+
+
+def _size_of(found: Found | None) -> int:
+    return int(getattr(found, "size", 0)) if found is not None and found.kind == Kind.FILE else 0

@@ -1,0 +1,94 @@
+"""Open files and directories, as the kernel numbers them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TypeVar
+
+from ..errors import NotFoundError
+from ..trees.contents import Reader
+from .places import Place
+
+
+class Handle:
+    """Anything open."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+
+class FileHandle(Handle):
+    """An open file."""
+
+    def __init__(self, place: Place, *, writable: bool, pid: int = 0) -> None:
+        super().__init__(place)
+        self.writable = writable
+        self.pid = pid
+        """Of the process that opened it."""
+        self.used_at = time.monotonic()
+        self.is_cut = False
+        """Whether a forced finish took its right to write."""
+        self.reader: Reader | None = None
+        """Keeps its place in committed bytes."""
+
+
+class DirectoryHandle(Handle):
+    """
+    An open directory and how far it was read.
+
+    The kernel names positions by the numbers that it was given with each name: 1 for what
+    follows the first name, and so on.
+    """
+
+    def __init__(self, place: Place, names: Iterator[bytes]) -> None:
+        super().__init__(place)
+        self.names = names
+        self.position = 0
+        self.pushed_back: bytes | None = None
+
+    def next_name(self) -> bytes | None:
+        """Return the name at the position and go on; None at the end."""
+        if self.pushed_back is not None:
+            name, self.pushed_back = self.pushed_back, None
+        else:
+            found = next(self.names, None)
+            if found is None:
+                return None
+            name = found
+        self.position += 1
+        return name
+
+    def push_back(self, name: bytes) -> None:
+        """Undo the last `next_name`."""
+        self.pushed_back = name
+        self.position -= 1
+
+
+AnyHandle = TypeVar("AnyHandle", bound=Handle)
+
+
+class Handles:
+    """The table of handles."""
+
+    def __init__(self) -> None:
+        self._handles: dict[int, Handle] = {}
+        self._next = 1
+
+    def add(self, handle: Handle) -> int:
+        number = self._next
+        self._next += 1
+        self._handles[number] = handle
+        return number
+
+    def get(self, number: int, kind: type[AnyHandle]) -> AnyHandle:
+        found = self._handles.get(number)
+        if not isinstance(found, kind):
+            raise NotFoundError(f"file handle {number} is not known")
+        return found
+
+    def pop(self, number: int) -> Handle | None:
+        return self._handles.pop(number, None)
+
+    def __len__(self) -> int:
+        return len(self._handles)

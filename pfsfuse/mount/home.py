@@ -1,0 +1,332 @@
+"""
+Homes: where live places live.  A home is a branch, or the /pfs/out of one container.
+
+A home holds the tree of its live places and, while there is one, the overlay that takes changes.
+Between two `await`s every method is atomic among the tasks of the mount; the few that await say
+what may have changed meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import trio
+
+from ..errors import (
+    CrossBranchError,
+    NotADirectoryPathError,
+    PathNotFoundError,
+    ReadOnlyError,
+    StoreError,
+)
+from ..trees.contents import Contents
+from ..trees.diff import diff
+from ..trees.entry import Entry, Kind
+from ..trees.tree import Trees
+from ..versions.model import BranchRef
+from ..versions.overlay import Found, Overlay
+from ..versions.owner import OpenCommit, Owner
+from ..versions.staged import Node, StagedDirectory, StagedFile
+from .handles import FileHandle
+from .places import LivePlace
+
+
+class Home:
+    """What both kinds have: live places over an overlay or a committed tree."""
+
+    def __init__(self, trees: Trees, root: Entry) -> None:
+        self.trees = trees
+        self.root = LivePlace(self, None, b"")
+        self.root.show(root, None)
+        self.overlay: Overlay | None = None
+        self.writers: set[FileHandle] = set()
+        """Handles that are open for writing."""
+        self.changed_at = time.monotonic()
+        self.gate: trio.Event | None = None
+        """Set while a finish runs: whoever wants to change something waits for it."""
+
+    async def begin(self) -> Overlay:
+        """
+        Return the overlay to change, when there is one and no finish runs.
+
+        After it the caller must not await before its change is done.
+        """
+        raise AssertionError("a kind of home that cannot be written")
+
+    # Looking; never awaits
+
+    def child(self, place: LivePlace, name: bytes) -> LivePlace | None:
+        """Return the place of *name* in a directory, or None."""
+        if place.is_detached:
+            return None
+        found = self._find(place, name)
+        known = place.children.get(name)
+        if known is not None:
+            if found is not None and known.shows(found):
+                if isinstance(found, Entry):
+                    known.entry = found
+                return known
+            detach(known)
+        if found is None:
+            return None
+        made = LivePlace(self, place, name)
+        made.show(found, place.overlay)
+        place.children[name] = made
+        return made
+
+    def _find(self, place: LivePlace, name: bytes) -> Found | None:
+        if place.node is not None:
+            if not isinstance(place.node, StagedDirectory):
+                raise NotADirectoryPathError(f"{name!r} is looked for in something that is no directory")
+            assert place.overlay is not None
+            return place.overlay.lookup(place.node, name)
+        assert place.entry is not None
+        if place.entry.kind != Kind.DIRECTORY:
+            raise NotADirectoryPathError(f"{name!r} is looked for in something that is no directory")
+        return self.trees.lookup(place.entry, name)
+
+    def names(self, place: LivePlace, after: bytes | None) -> Iterable[bytes]:
+        """Yield the names of a directory, sorted, behind *after*; `child` tells what each stands for now."""
+        if place.is_detached:
+            return
+        if isinstance(place.node, StagedDirectory):
+            assert place.overlay is not None
+            for name, _ in place.overlay.entries(place.node, after=after):
+                yield name
+        else:
+            assert place.entry is not None
+            for name, _ in self.trees.list(place.entry, after=after):
+                yield name
+
+    # Staging; never awaits
+
+    def stage(self, place: LivePlace, overlay: Overlay) -> Node:
+        """Return the staged node of *place*, with its parents; PathNotFoundError for a removed directory."""
+        if place.follows is not None:
+            return self.stage(place.current, overlay)
+        if place.node is not None:
+            return place.node
+        if place.is_detached:
+            assert place.entry is not None
+            if place.entry.kind == Kind.DIRECTORY:
+                raise PathNotFoundError(place.name)
+            place.show(overlay.orphan(place.entry), overlay)
+        elif place.parent is None:
+            place.show(overlay.root, overlay)
+        else:
+            place.show(overlay.promote(self.stage_directory(place.parent, overlay), place.name), overlay)
+        assert place.node is not None
+        return place.node
+
+    def stage_directory(self, place: LivePlace, overlay: Overlay) -> StagedDirectory:
+        """Return the staged node of a directory that can be changed; PathNotFoundError if it was removed."""
+        if place.is_detached:
+            raise PathNotFoundError(place.name)
+        node = self.stage(place, overlay)
+        if not isinstance(node, StagedDirectory):
+            raise NotADirectoryPathError(f"{_shown(place)} is not a directory")
+        return node
+
+    def stage_file(self, place: LivePlace, overlay: Overlay) -> StagedFile:
+        node = self.stage(place, overlay)
+        assert isinstance(node, StagedFile)
+        return node
+
+    def supersede(self, place: LivePlace, found: Found, size: int, count: int) -> None:
+        """
+        Give the file's name to a new place: *count* bytes were appended to its *size* behind the kernel.
+
+        With the writeback cache the kernel would keep the old size of a known inode, whatever it
+        is told, and overwrite them; so old inodes go on with their own counting.
+        """
+        parent, name = place.parent, place.name
+        assert parent is not None
+        heir = LivePlace(self, parent, name)
+        heir.show(found, self.overlay)
+        heir.followers = [*place.followers, place]
+        for follower in heir.followers:
+            follower.shifts.append((follower.to_kernel_size(size), count))
+        place.follows, place.followers = heir, []
+        parent.children[name] = heir
+
+    def touch(self) -> None:
+        """Note a change."""
+        self.changed_at = time.monotonic()
+
+    def moved(self, place: LivePlace | None, parent: LivePlace, name: bytes) -> None:
+        """Give a known place the name that a rename gave its node."""
+        if place is None:
+            return
+        if place.parent is not None and place.parent.children.get(place.name) is place:
+            del place.parent.children[place.name]
+        replaced = parent.children.get(name)
+        if replaced is not None and replaced is not place:
+            detach(replaced)
+        place.parent, place.name = parent, name
+        parent.children[name] = place
+
+
+class BranchHome(Home):
+    """A branch: committed content, and its open commit."""
+
+    def __init__(self, owner: Owner, ref: BranchRef, root: Entry, *, writable: bool) -> None:
+        super().__init__(owner.trees, root)
+        self.owner = owner
+        self.ref = ref
+        self.writable = writable
+        self.committed = root
+        """The tree that is shown when nothing is staged."""
+        self.opened: OpenCommit | None = None
+        self.is_held = False
+        """Whether the commit may be half of something, and so waits for a change or an explicit finish."""
+        self._starting = trio.Lock()
+        self.finish_lock = trio.Lock()
+
+    def adopt(self, opened: OpenCommit) -> None:
+        """Show an open commit."""
+        self.opened = opened
+        self.overlay = opened.overlay
+        self.root.show(opened.overlay.root, opened.overlay)
+        self.is_held = opened.is_recovered
+        self.changed_at = time.monotonic()
+
+    async def begin(self) -> Overlay:
+        if not self.writable:
+            raise ReadOnlyError(f"branch {self.ref} is made by a pipeline; only the pipeline writes it")
+        while self.gate is not None or self.opened is None:
+            if self.gate is not None:
+                await self.gate.wait()
+            else:
+                await self._start()
+        self.touch()
+        self.is_held = False
+        assert self.overlay is not None
+        return self.overlay
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if self.opened is None:
+                opened = await trio.to_thread.run_sync(self._find_or_start)
+                self.adopt(opened)
+
+    def _find_or_start(self) -> OpenCommit:
+        return self.owner.find(self.ref) or self.owner.start(self.ref)
+
+    def settle(self, root: Entry) -> None:
+        """Show the commit that was just made of the overlay.  What the kernel holds stays true."""
+        overlay = self.overlay
+        assert overlay is not None
+        for node in [overlay.root, *overlay.root.staged()]:
+            place = node.tag
+            if isinstance(place, LivePlace) and node.sealed is not None:
+                place.show(node.sealed, None)
+        self.root.show(root, None)
+        self.committed = root
+        self.opened = self.overlay = None
+
+    def dropped(self) -> list[tuple[int, bytes]]:
+        """Show the committed tree again after the open commit was thrown away; return names that are stale."""
+        overlay = self.overlay
+        assert overlay is not None
+        stale: list[tuple[int, bytes]] = []
+        for node in list(overlay.root.staged()):
+            place = node.tag
+            if isinstance(place, LivePlace) and place.parent is not None:
+                stale.append((place.parent.ino, place.name))
+                if not place.is_directory:
+                    detach(place)
+        for name, place in list(self.root.children.items()):
+            stale.append((self.root.ino, name))
+            detach(place)
+        self.opened = self.overlay = None
+        self.root.show(self.committed, None)
+        return stale
+
+    def advance(self, root: Entry) -> tuple[list[tuple[int, bytes]], list[int]]:
+        """
+        Show *root*, a commit that somebody else made; return what the kernel has to forget.
+
+        That are (directory inode, name) pairs, and inodes of directories whose attributes changed.
+        Files that are equal keep their inode and their cached pages.
+        """
+        stale: list[tuple[int, bytes]] = []
+        touched: list[int] = []
+        outdated: dict[int, LivePlace] = {}
+        for change in diff(self.trees, self.committed, root, descend=False):
+            if not change.path:
+                touched.append(self.root.ino)
+                continue
+            parent = self._known(change.path[:-1], outdated)
+            if parent is None:
+                continue
+            stale.append((parent.ino, change.path[-1]))
+            known = parent.children.get(change.path[-1])
+            if known is None:
+                continue
+            if change.new is not None and change.new.kind == Kind.DIRECTORY and known.is_directory:
+                outdated[id(known)] = known
+                touched.append(known.ino)
+            else:
+                detach(known)
+        self.committed = root
+        self.root.show(root, None)
+        for place in outdated.values():
+            entry = None if place.is_detached else self.trees.resolve(root, place.path)
+            if entry is not None and place.node is None:
+                place.entry = entry
+        return stale, touched
+
+    def _known(self, path: tuple[bytes, ...], outdated: dict[int, LivePlace]) -> LivePlace | None:
+        """Return the known place at *path*, noting the directories on the way: something below them changed."""
+        place = self.root
+        for name in path:
+            below = place.children.get(name)
+            if below is None:
+                return None
+            place = below
+            outdated[id(place)] = place
+        return place
+
+
+class ScratchHome(Home):
+    """The /pfs/out of one run of a container."""
+
+    def __init__(self, overlay: Overlay) -> None:
+        start = overlay.base if overlay.base is not None else overlay.trees.empty_directory()
+        super().__init__(overlay.trees, start)
+        self.overlay = overlay
+        self.root.show(overlay.root, overlay)
+        self.is_sealed = False
+
+    async def begin(self) -> Overlay:
+        if self.is_sealed or self.overlay is None:
+            raise StoreError("this output is sealed: what ran here has ended")
+        self.touch()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return self.overlay
+
+
+def detach(place: LivePlace) -> None:
+    """Take a place's name from it; those who have it open go on."""
+    place.is_detached = True
+    parent = place.parent
+    if parent is not None and parent.children.get(place.name) is place:
+        del parent.children[place.name]
+
+
+def same_home(one: LivePlace, other: LivePlace) -> Home:
+    """Return the home of both; CrossBranchError if they have two."""
+    if one.home is not other.home:
+        raise CrossBranchError("files cannot be moved or linked from one branch to another; copy them")
+    return one.home
+
+
+def contents_of(place: LivePlace) -> Contents:
+    """Return the committed bytes of a place that is not staged."""
+    assert place.entry is not None
+    return Contents.of(place.entry)
+
+
+def _shown(place: LivePlace) -> str:
+    return "/" + b"/".join(place.path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,279 @@
+"""
+Places: what an inode number stands for.
+
+    Place
+    ├── GeneratedPlace       a directory that the mount makes up: /, /<repo>, .commits, .workers, …
+    ├── TextPlace            a small generated file, such as .pfs/version
+    ├── FrozenPlace          something in an immutable tree: a finished commit, an input of a container
+    └── LivePlace            something below a branch, or below a container's /pfs/out
+
+A live place keeps its inode number while commits are finished under it.  It shows a staged node
+where there is one, and the entry of the newest commit otherwise.  A place that lost its name is
+*detached*: it lives on for those who have it open.
+"""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..trees.entry import Entry, Kind
+from ..versions.staged import Node, StagedDirectory, StagedFile, StagedLeaf
+
+if TYPE_CHECKING:
+    from ..versions.overlay import Overlay
+    from .home import Home
+
+FOREVER = 1e9
+"""Seconds that the kernel may keep what never changes, or changes only through it."""
+
+BRIEFLY = 1.0
+"""Seconds that the kernel may keep names of repos and branches."""
+
+_TYPES = {
+    Kind.FILE: stat.S_IFREG,
+    Kind.DIRECTORY: stat.S_IFDIR,
+    Kind.SYMLINK: stat.S_IFLNK,
+    Kind.FIFO: stat.S_IFIFO,
+    Kind.SOCKET: stat.S_IFSOCK,
+    Kind.CHARACTER: stat.S_IFCHR,
+    Kind.BLOCK: stat.S_IFBLK,
+}
+KINDS = {kind_bits: kind for kind, kind_bits in _TYPES.items()}
+
+
+@dataclass(slots=True)
+class Attributes:
+    """What stat(2) tells, and for how many seconds the kernel may keep it."""
+
+    ino: int
+    mode: int
+    """With the file type."""
+    nlink: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    rdev: int = 0
+    entry_s: float = FOREVER
+    attr_s: float = FOREVER
+
+
+class Place:
+    """An inode."""
+
+    __slots__ = ("__weakref__", "ino", "lookups")
+
+    def __init__(self) -> None:
+        self.ino = 0
+        """Set when the place is entered into the inode table."""
+        self.lookups = 0
+        """How often the kernel was told of it; it may be dropped when they are all forgotten."""
+
+    @property
+    def is_directory(self) -> bool:
+        return False
+
+    def attributes(self) -> Attributes:
+        raise AssertionError("a kind of place without attributes")
+
+
+class GeneratedPlace(Place):
+    """A directory that the mount makes up."""
+
+    __slots__ = ("created_ns", "mode", "parts")
+
+    def __init__(self, *parts: str, created_ns: int, mode: int = 0o755) -> None:
+        super().__init__()
+        self.parts = parts
+        """What it is: its way from the root, in names of ours."""
+        self.created_ns = created_ns
+        self.mode = mode
+
+    @property
+    def is_directory(self) -> bool:
+        return True
+
+    def attributes(self) -> Attributes:
+        return Attributes(
+            self.ino, stat.S_IFDIR | self.mode, 2, 0, 0, 0, self.created_ns, self.created_ns, 0, BRIEFLY, BRIEFLY
+        )
+
+
+class TextPlace(Place):
+    """A generated read-only file."""
+
+    __slots__ = ("created_ns", "text")
+
+    def __init__(self, text: bytes, created_ns: int) -> None:
+        super().__init__()
+        self.text = text
+        self.created_ns = created_ns
+
+    def attributes(self) -> Attributes:
+        size, when = len(self.text), self.created_ns
+        return Attributes(self.ino, stat.S_IFREG | 0o444, 1, 0, 0, size, when, when, 0, 0.0, 0.0)
+
+
+class FrozenPlace(Place):
+    """Something in an immutable tree."""
+
+    __slots__ = ("entry", "label", "path")
+
+    def __init__(self, label: str, path: tuple[bytes, ...], entry: Entry) -> None:
+        super().__init__()
+        self.label = label
+        """Of the tree; files of equal label, path and entry share an inode, and so the kernel's cached pages."""
+        self.path = path
+        self.entry = entry
+
+    @property
+    def is_directory(self) -> bool:
+        return self.entry.kind == Kind.DIRECTORY
+
+    def attributes(self) -> Attributes:
+        return attributes_of(self.ino, self.entry)
+
+
+class LivePlace(Place):
+    """Something below a branch or below a container's /pfs/out."""
+
+    __slots__ = (
+        "children", "entry", "followers", "follows", "home", "is_detached", "name", "node", "overlay", "parent",
+        "shifts",
+    )  # fmt: skip
+
+    def __init__(self, home: Home, parent: LivePlace | None, name: bytes) -> None:
+        super().__init__()
+        self.home = home
+        self.parent = parent
+        self.name = name
+        self.node: Node | None = None
+        """The staged node, when there is one; it lives in `overlay`."""
+        self.overlay: Overlay | None = None
+        self.entry: Entry | None = None
+        """What the newest commit has, when nothing is staged."""
+        self.children: dict[bytes, LivePlace] = {}
+        """The places below that the kernel knows."""
+        self.is_detached = False
+        self.follows: LivePlace | None = None
+        """The place that took over the name when another process changed the file under this inode."""
+        self.followers: list[LivePlace] = []
+        self.shifts: list[tuple[int, int]] = []
+        """
+        (size, count): `count` bytes were appended by another process when the kernel knew `size`.
+
+        The kernel goes on counting from its own size; what it writes there belongs behind them.
+        """
+
+    @property
+    def current(self) -> LivePlace:
+        """The place that knows the file's bytes: this one, or the one that it follows."""
+        place = self
+        while place.follows is not None:
+            place = place.follows
+        return place
+
+    def overlay_of_node(self) -> Overlay:
+        """Return the overlay that the staged node lives in."""
+        assert self.overlay is not None
+        return self.overlay
+
+    @property
+    def kind(self) -> int:
+        found = self.node if self.node is not None else self.entry
+        assert found is not None
+        return found.kind
+
+    @property
+    def is_directory(self) -> bool:
+        return self.kind == Kind.DIRECTORY
+
+    @property
+    def path(self) -> tuple[bytes, ...]:
+        """The way from the root of the branch; of a detached place the last it had."""
+        names: list[bytes] = []
+        place: LivePlace | None = self
+        while place is not None and place.parent is not None:
+            names.append(place.name)
+            place = place.parent
+        return tuple(reversed(names))
+
+    def show(self, found: Node | Entry, overlay: Overlay | None) -> None:
+        """Have the place stand for *found*, which is staged in *overlay* or committed."""
+        if isinstance(found, Node):
+            self.node, self.overlay, self.entry = found, overlay, None
+            found.tag = self
+        else:
+            self.node, self.overlay, self.entry = None, None, found
+
+    def shows(self, found: Node | Entry) -> bool:
+        """Say whether the place can go on standing for *found*: the same node, or the same file."""
+        if isinstance(found, Node):
+            return self.node is found
+        if self.node is not None or self.entry is None:
+            return False
+        return self.entry == found or (found.kind == Kind.DIRECTORY and self.entry.kind == Kind.DIRECTORY)
+
+    def attributes(self) -> Attributes:
+        shown = self.current
+        if shown.node is not None:
+            made = attributes_of_node(self.ino, shown.node)
+        else:
+            assert shown.entry is not None
+            made = attributes_of(self.ino, shown.entry)
+        if self.follows is not None:
+            made.size = self.to_kernel_size(made.size)
+        if shown.is_detached:
+            made.nlink = 0
+        return made
+
+    def to_file_ranges(self, offset: int, length: int) -> list[tuple[int, int, int]]:
+        """Translate [offset, offset + length) as the kernel counts to (file offset, start, end within it)."""
+        cuts = [0, *sorted({min(max(size - offset, 0), length) for size, _ in self.shifts}), length]
+        ranges = []
+        for start, end in zip(cuts, cuts[1:], strict=False):
+            if start < end:
+                shift = sum(count for size, count in self.shifts if offset + start >= size)
+                ranges.append((offset + start + shift, start, end))
+        return ranges
+
+    def to_kernel_size(self, size: int) -> int:
+        """Return the file's size as the kernel counts it for this inode."""
+        return size - sum(count for _, count in self.shifts)
+
+
+def attributes_of(ino: int, entry: Entry) -> Attributes:
+    """Return the attributes of something committed."""
+    kind = Kind(entry.kind)
+    directory = kind is Kind.DIRECTORY
+    device = kind in (Kind.CHARACTER, Kind.BLOCK)
+    return Attributes(
+        ino,
+        _TYPES[kind] | entry.mode,
+        2 if directory else 1,
+        entry.uid,
+        entry.gid,
+        0 if directory or device else entry.size,
+        entry.mtime_ns,
+        entry.mtime_ns,
+        int.from_bytes(entry.data, "little") if device else 0,
+    )
+
+
+def attributes_of_node(ino: int, node: Node) -> Attributes:
+    """Return the attributes of something staged."""
+    size, rdev = 0, 0
+    if isinstance(node, StagedFile):
+        size = node.size
+    elif isinstance(node, StagedLeaf):
+        if node.kind in (Kind.CHARACTER, Kind.BLOCK):
+            rdev = int.from_bytes(node.target, "little")
+        else:
+            size = len(node.target)
+    links = 2 if isinstance(node, StagedDirectory) else 1
+    return Attributes(
+        ino, _TYPES[node.kind] | node.mode, links, node.uid, node.gid, size, node.mtime_ns, node.ctime_ns, rdev
+    )

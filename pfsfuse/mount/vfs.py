@@ -1,0 +1,710 @@
+"""
+The mounted tree, without the kernel: what every operation means.
+
+    /                             repos of the default project
+    /<repo>/                      branches; .commits; and every commit by its name, not listed
+    /<repo>/<branch>/             the open commit, else the newest commit without error
+    /<repo>/.commits/<id>/        finished commits
+    /.projects/<project>/<repo>/  repos of other projects
+    /.workers/<worker>/           what a worker container has as /pfs (views.py)
+    /.jobs/<job>/<datum>/         what a datum saw and wrote
+    /.pfs/                        version, status
+
+Operations take inode numbers and return attributes, bytes or handle numbers; they raise PfsError.
+Every one is atomic among the tasks of the mount from its last `await` on: an operation that
+changes something first awaits `home.begin()`, then looks and acts without awaiting.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import trio
+
+from ..errors import (
+    ConflictError,
+    ExistsError,
+    ForbiddenError,
+    InvalidNameError,
+    IsADirectoryPathError,
+    NotADirectoryPathError,
+    NotEmptyError,
+    NotFoundError,
+    PathNotFoundError,
+    PfsError,
+    ReadOnlyError,
+    StoreError,
+)
+from ..ids import BranchName, RepoName
+from ..names import DEFAULT_PROJECT, MAX_NAME_BYTES
+from ..store.store import Store
+from ..trees.contents import Contents, Reader
+from ..trees.entry import Entry, Kind
+from ..trees.tree import Trees
+from ..versions.branches import branch, create_branch, delete_branch, find_branch
+from ..versions.branches import branches as list_branches
+from ..versions.commits import list_commits, newest_good, resolve
+from ..versions.model import BranchRef, Commit
+from ..versions.owner import Owner
+from ..versions.repos import create_repo, delete_repo, find_repo, repos
+from ..versions.staged import StagedDirectory, StagedFile, StagedLeaf
+from .handles import DirectoryHandle, FileHandle, Handles
+from .home import BranchHome, Home, detach, same_home
+from .inodes import Inodes
+from .places import KINDS, Attributes, FrozenPlace, GeneratedPlace, LivePlace, Place, TextPlace
+from .views import Views
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+
+_HEX_ID = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks."""
+
+    uid: int = 0
+    gid: int = 0
+    pid: int = 0
+
+
+@dataclass(slots=True)
+class Changed:
+    """What a setattr call sets; None leaves a thing as it is."""
+
+    size: int | None = None
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What statfs tells, in blocks of `block` bytes."""
+
+    block: int
+    blocks: int
+    free: int
+    available: int
+    files: int
+    files_free: int
+    name_max: int = MAX_NAME_BYTES
+
+
+class Vfs:
+    """See the module."""
+
+    def __init__(self, store: Store, trees: Trees, owner: Owner) -> None:
+        self.store = store
+        self.trees = trees
+        self.owner = owner
+        self.started_ns = time.time_ns()
+        self.root = GeneratedPlace(created_ns=self.started_ns)
+        self.inodes = Inodes(self.root)
+        self.handles = Handles()
+        self.homes: dict[BranchRef, BranchHome] = {}
+        self.views = Views(store, trees, store.staging / "views")
+        self._generated: dict[tuple[str, ...], GeneratedPlace] = {}
+        self._commit_roots: dict[tuple[str, ...], FrozenPlace] = {}
+        self._room: tuple[float, Room] | None = None
+        self.status: Callable[[], bytes] = lambda: b"{}\n"
+
+    def recover(self) -> None:
+        """Show the open commits that an earlier mount left."""
+        for opened in self.owner.recover():
+            home = self.home(opened.branch)
+            if home.opened is None:
+                home.adopt(opened)
+
+    # Finding places
+
+    def home(self, ref: BranchRef) -> BranchHome:
+        """Return the home of a branch; BranchNotFoundError."""
+        found = self.homes.get(ref)
+        if found is None:
+            with self.store.read() as txn:
+                line = branch(txn, ref.repo, ref.branch)
+                good = newest_good(txn, line)
+            root = good.root if good is not None and good.root is not None else self._empty(line.created_ns)
+            found = BranchHome(self.owner, ref, root, writable=not line.provenance)
+            self.homes[ref] = found
+            opened = self.owner.open.get(ref)
+            if opened is not None:
+                found.adopt(opened)
+        return found
+
+    def _empty(self, created_ns: int) -> Entry:
+        return self.trees.empty_directory(mtime_ns=created_ns)
+
+    def lookup(self, parent_ino: int, name: bytes) -> Attributes:
+        """Return what a name stands for and count the look-up; PathNotFoundError."""
+        place = self._child(self.inodes.place(parent_ino), name)
+        if place is None:
+            raise PathNotFoundError(name)
+        self.inodes.looked_up(place)
+        return self._attributes(place, parent_ino)
+
+    def _attributes(self, place: Place, parent_ino: int) -> Attributes:
+        attributes = place.attributes()
+        parent = self.inodes.place(parent_ino)
+        if isinstance(parent, GeneratedPlace):
+            # The name of a branch, a commit or a view can come to mean something else.
+            attributes.entry_s = 0.0 if parent.parts[:1] == (".workers",) else min(attributes.entry_s, 1.0)
+        return attributes
+
+    def _child(self, parent: Place, name: bytes) -> Place | None:
+        if isinstance(parent, LivePlace):
+            return parent.home.child(parent, name)
+        if isinstance(parent, FrozenPlace):
+            entry = self.trees.lookup(parent.entry, name) if parent.is_directory else None
+            if entry is None:
+                return None
+            return self.inodes.frozen(
+                parent.label, (*parent.path, name), entry, is_directory=entry.kind == Kind.DIRECTORY
+            )
+        if isinstance(parent, GeneratedPlace):
+            return self._generated_child(parent.parts, _text(name)) if name.isascii() else None
+        return None
+
+    def _generated_child(self, parts: tuple[str, ...], name: str) -> Place | None:
+        match parts:
+            case ():
+                return self._child_of_root(name)
+            case (".projects",):
+                return self._directory(".projects", name) if name in self._projects() else None
+            case (".projects", project):
+                return self._repo_place(f"{project}/{name}")
+            case ("repo", repo_name):
+                return self._child_of_repo(RepoName(repo_name), name)
+            case ("commits", repo_name):
+                return self._commit_place("commits", RepoName(repo_name), name) if len(name) == _HEX_ID else None
+            case (".workers" | ".jobs", *_):
+                return self._child_of_views(parts, name)
+            case (".pfs",):
+                return self._status_file(name)
+        return None
+
+    def _child_of_root(self, name: str) -> Place | None:
+        if name in (".projects", ".workers", ".jobs", ".pfs"):
+            return self._directory(name)
+        return self._repo_place(name)
+
+    def _directory(self, *parts: str, created_ns: int | None = None, mode: int = 0o755) -> GeneratedPlace:
+        found = self._generated.get(parts)
+        if found is None:
+            found = GeneratedPlace(*parts, created_ns=created_ns or self.started_ns, mode=mode)
+            self._generated[parts] = found
+        return found
+
+    def _repo_place(self, name: str) -> Place | None:
+        with self.store.read() as txn:
+            try:
+                found = find_repo(txn, RepoName(name))
+            except PfsError:
+                return None
+        return self._directory("repo", found.name, created_ns=found.created_ns) if found is not None else None
+
+    def _projects(self) -> list[str]:
+        with self.store.read() as txn:
+            found = {r.name.partition("/")[0] for r in repos(txn) if "/" in r.name}
+        return sorted(found - {DEFAULT_PROJECT})
+
+    def _child_of_repo(self, repo_name: RepoName, name: str) -> Place | None:
+        if name == ".commits":
+            return self._directory("commits", repo_name)
+        with self.store.read() as txn:
+            is_branch = find_branch(txn, repo_name, name) is not None
+        if is_branch:
+            return self.home(BranchRef(repo_name, BranchName(name))).root
+        return self._commit_place("repo", repo_name, name)
+
+    def _commit_place(self, parent: str, repo_name: RepoName, name: str) -> Place | None:
+        found = self._commit_named(repo_name, name)
+        if found is None or found.root is None:
+            return None
+        # A directory has one parent and one name, so every way to a commit has a root of its own.
+        key = (parent, repo_name, found.id.hex(), name)
+        known = self._commit_roots.get(key)
+        if known is None:
+            known = self._commit_roots[key] = FrozenPlace(repo_name, (), found.root)
+        return known
+
+    def _commit_named(self, repo_name: RepoName, name: str) -> Commit | None:
+        """Return the commit that a name in a repo's directory means: an id, master^, master.1, master-0."""
+        with self.store.read() as txn:
+            try:
+                return resolve(txn, repo_name, name)
+            except (NotFoundError, InvalidNameError):
+                pass
+            line, dash, number = name.rpartition("-")
+            try:
+                return resolve(txn, repo_name, f"{line}/{number}") if dash and number.isdecimal() else None
+            except (NotFoundError, InvalidNameError):
+                return None
+
+    def _child_of_views(self, parts: tuple[str, ...], name: str) -> Place | None:
+        if self.views.is_area(parts):
+            return self._directory(*parts, name) if self.views.exists((*parts, name)) else None
+        return self.views.child(parts, name.encode("utf-8", "surrogateescape"), self.inodes)
+
+    def _status_file(self, name: str) -> Place | None:
+        if name == "version":
+            return TextPlace(f"{version('pfs')}\n".encode(), self.started_ns)
+        if name == "status":
+            return TextPlace(self.status(), time.time_ns())
+        return None
+
+    # Directories
+
+    def opendir(self, ino: int) -> int:
+        """Open a directory and return its handle."""
+        place = self.inodes.place(ino)
+        if not place.is_directory:
+            raise NotADirectoryPathError("not a directory")
+        return self.handles.add(DirectoryHandle(place, self._names(place, None)))
+
+    def _names(self, place: Place, after: bytes | None) -> Iterator[bytes]:
+        if isinstance(place, LivePlace):
+            return iter(place.home.names(place, after))
+        if isinstance(place, FrozenPlace):
+            return (name for name, _ in self.trees.list(place.entry, after=after))
+        assert isinstance(place, GeneratedPlace)
+        return iter([name.encode("utf-8", "surrogateescape") for name in self._generated_names(place.parts)])
+
+    def _generated_names(self, parts: tuple[str, ...]) -> list[str]:
+        match parts:
+            case ():
+                with self.store.read() as txn:
+                    names = [str(r.name) for r in repos(txn) if "/" not in r.name]
+                return [".jobs", ".pfs", ".projects", ".workers", *names]
+            case (".projects",):
+                return self._projects()
+            case (".projects", project):
+                with self.store.read() as txn:
+                    return [r.name.partition("/")[2] for r in repos(txn) if r.name.startswith(f"{project}/")]
+            case ("repo", repo_name):
+                with self.store.read() as txn:
+                    return [".commits", *(b.name for b in list_branches(txn, RepoName(repo_name)))]
+            case ("commits", repo_name):
+                with self.store.read() as txn:
+                    return [c.id.hex() for c in list_commits(txn, RepoName(repo_name)) if c.root is not None]
+            case (".workers" | ".jobs", *_):
+                return self.views.names(parts)
+            case (".pfs",):
+                return ["status", "version"]
+        return []
+
+    def readdir(self, fh: int, position: int) -> Iterator[tuple[bytes, Attributes, int, Callable[[bool], None]]]:
+        """
+        Yield (name, attributes, position behind it, callback) from *position* on.
+
+        The callback is told whether the kernel took the entry: then it counts as a look-up.
+        """
+        handle = self.handles.get(fh, DirectoryHandle)
+        if position != handle.position:
+            self._rewind(handle, position)
+        while (name := handle.next_name()) is not None:
+            place = self._child(handle.place, name)
+            if place is None:
+                continue
+            self.inodes.enter(place)
+            given = name
+
+            def taken(is_taken: bool, place: Place = place, given: bytes = given) -> None:
+                if is_taken:
+                    self.inodes.looked_up(place)
+                else:
+                    handle.push_back(given)
+                    if place.lookups == 0:
+                        self.inodes.forget(place.ino, 0)
+
+            yield name, self._attributes(place, handle.place.ino), handle.position, taken
+
+    def _rewind(self, handle: DirectoryHandle, position: int) -> None:
+        handle.names = self._names(handle.place, None)
+        handle.position, handle.pushed_back = 0, None
+        while handle.position < position and handle.next_name() is not None:
+            continue
+
+    # Attributes
+
+    def getattr(self, ino: int) -> Attributes:
+        """Return the attributes of an inode."""
+        return self.inodes.place(ino).attributes()
+
+    async def setattr(self, ino: int, changed: Changed, fh: int | None = None) -> Attributes:
+        """Set attributes and return them all."""
+        place = self.inodes.place(ino)
+        if not isinstance(place, LivePlace):
+            raise _read_only(place)
+        if fh is not None:
+            self._refuse_cut(self.handles.get(fh, FileHandle))
+        if changed == Changed():
+            return place.attributes()
+        overlay = await place.home.begin()
+        if changed.size is not None:
+            if place.is_directory:
+                raise IsADirectoryPathError("a directory has no length to set")
+            file = place.home.stage_file(place, overlay)
+            place.current.overlay_of_node().truncate(file, self._file_size(place, changed.size))
+        if any(v is not None for v in (changed.mode, changed.uid, changed.gid, changed.mtime_ns)):
+            node = place.home.stage(place, overlay)
+            place.current.overlay_of_node().set_attributes(
+                node, mode=changed.mode, uid=changed.uid, gid=changed.gid, mtime_ns=changed.mtime_ns
+            )
+        return place.attributes()
+
+    @staticmethod
+    def _file_size(place: LivePlace, kernel_size: int) -> int:
+        """Translate a size as the kernel counts it for an inode whose file others appended to."""
+        return kernel_size + sum(count for size, count in place.shifts if kernel_size > size)
+
+    def readlink(self, ino: int) -> bytes:
+        """Return the target of a symlink."""
+        place = self.inodes.place(ino)
+        entry: Entry | None = None
+        if isinstance(place, LivePlace):
+            if isinstance(place.node, StagedLeaf):
+                return place.node.target
+            entry = place.entry
+        elif isinstance(place, FrozenPlace):
+            entry = place.entry
+        if entry is None or entry.kind != Kind.SYMLINK:
+            raise InvalidNameError("not a symbolic link")
+        return entry.data
+
+    def statfs(self) -> Room:
+        """Return the room of the disk that the store is on; looked up once a second."""
+        now = time.monotonic()
+        if self._room is None or now - self._room[0] > 1.0:
+            disk = os.statvfs(self.store.root)
+            room = Room(disk.f_frsize, disk.f_blocks, disk.f_bfree, disk.f_bavail, disk.f_files, disk.f_ffree)
+            self._room = (now, room)
+        return self._room[1]
+
+    # Making and removing names
+
+    async def make(
+        self,
+        parent_ino: int,
+        name: bytes,
+        kind: Kind,
+        mode: int,
+        caller: Caller,
+        *,
+        target: bytes = b"",
+    ) -> Attributes:
+        """Make a file, directory, symlink or special file, and count the look-up."""
+        parent = self.inodes.place(parent_ino)
+        if isinstance(parent, GeneratedPlace):
+            place: Place = await self._make_versioned(parent, _text(name), kind)
+        else:
+            place = await self._make_live(parent, name, kind, mode, caller, target)
+        self.inodes.looked_up(place)
+        return self._attributes(place, parent_ino)
+
+    async def _make_live(
+        self, parent: Place, name: bytes, kind: Kind, mode: int, caller: Caller, target: bytes
+    ) -> LivePlace:
+        if not isinstance(parent, LivePlace):
+            raise _read_only(parent)
+        overlay = await parent.home.begin()
+        directory = parent.home.stage_directory(parent, overlay)
+        permissions, gid = stat.S_IMODE(mode), caller.gid
+        if directory.mode & stat.S_ISGID:
+            # inode(7): below a set-group-ID directory everything gets its group, directories the bit too.
+            gid = directory.gid
+            permissions |= stat.S_ISGID if kind is Kind.DIRECTORY else 0
+        overlay.create(directory, name, kind, mode=permissions, uid=caller.uid, gid=gid, target=target)
+        made = parent.home.child(parent, name)
+        assert made is not None
+        return made
+
+    async def _make_versioned(self, parent: GeneratedPlace, name: str, kind: Kind) -> Place:
+        """mkdir at the upper levels makes repos and branches; nothing else can be made there."""
+        match parent.parts:
+            case () | (".projects", _) if kind is Kind.DIRECTORY:
+                full = name if not parent.parts else f"{parent.parts[1]}/{name}"
+                await trio.to_thread.run_sync(self._create_repo, full)
+            case ("repo", repo_name) if kind is Kind.DIRECTORY:
+                await trio.to_thread.run_sync(self._create_branch, RepoName(repo_name), name)
+            case _:
+                raise ForbiddenError("only repos and branches can be made here, with mkdir")
+        place = self._generated_child(parent.parts, name)
+        assert place is not None
+        return place
+
+    def _create_repo(self, name: str) -> None:
+        with self.store.write() as txn:
+            create_repo(txn, name)
+            create_branch(txn, RepoName(name), "master")
+
+    def _create_branch(self, repo_name: RepoName, name: str) -> None:
+        with self.store.write() as txn:
+            create_branch(txn, repo_name, name)
+
+    async def remove(self, parent_ino: int, name: bytes, *, is_directory: bool) -> None:
+        """Unlink a file or remove an empty directory."""
+        parent = self.inodes.place(parent_ino)
+        if isinstance(parent, GeneratedPlace):
+            await self._remove_versioned(parent, _text(name), is_directory=is_directory)
+            return
+        if not isinstance(parent, LivePlace):
+            raise _read_only(parent)
+        overlay = await parent.home.begin()
+        place = parent.home.child(parent, name)
+        if place is None:
+            raise PathNotFoundError(name)
+        directory = parent.home.stage_directory(parent, overlay)
+        overlay.remove(directory, name, is_directory=is_directory)
+        detach(place)
+
+    async def _remove_versioned(self, parent: GeneratedPlace, name: str, *, is_directory: bool) -> None:
+        match parent.parts:
+            case () | (".projects", _) if is_directory:
+                full = RepoName(name if not parent.parts else f"{parent.parts[1]}/{name}")
+                await trio.to_thread.run_sync(self._remove_empty_repo, full)
+            case ("repo", repo_name) if is_directory:
+                await self._remove_branch(BranchRef(RepoName(repo_name), BranchName(name)))
+            case _:
+                raise ForbiddenError("only empty repos and branches can be removed here, with rmdir")
+
+    def _remove_empty_repo(self, name: RepoName) -> None:
+        with self.store.write() as txn:
+            if any(b.head or b.open for b in list_branches(txn, name)):
+                raise NotEmptyError(f"repo {name} has commits; `pfs delete repo {name}` deletes them")
+            delete_repo(txn, name)
+        self.homes = {ref: home for ref, home in self.homes.items() if ref.repo != name}
+
+    async def _remove_branch(self, ref: BranchRef) -> None:
+        def remove() -> None:
+            with self.store.write() as txn:
+                if branch(txn, ref.repo, ref.branch).head is not None:
+                    raise NotEmptyError(f"branch {ref} has commits; `pfs delete branch {ref}` deletes it")
+                delete_branch(txn, ref)
+
+        await trio.to_thread.run_sync(remove)
+        self.homes.pop(ref, None)
+
+    async def rename(
+        self, parent_ino: int, name: bytes, new_parent_ino: int, new_name: bytes, flags: int = 0
+    ) -> None:
+        """Rename, as renameat2(2) with RENAME_NOREPLACE and RENAME_EXCHANGE."""
+        if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE) or flags == RENAME_NOREPLACE | RENAME_EXCHANGE:
+            raise InvalidNameError("these rename flags are not supported")
+        parent, new_parent = self.inodes.place(parent_ino), self.inodes.place(new_parent_ino)
+        if not isinstance(parent, LivePlace) or not isinstance(new_parent, LivePlace):
+            raise _read_only(parent if not isinstance(parent, LivePlace) else new_parent)
+        home = same_home(parent, new_parent)
+        overlay = await home.begin()
+        moving, replaced = home.child(parent, name), home.child(new_parent, new_name)
+        if moving is None:
+            raise PathNotFoundError(name)
+        if replaced is not None and flags & RENAME_NOREPLACE:
+            raise ExistsError(f"{_text(new_name)} exists already")
+        source = home.stage_directory(parent, overlay)
+        target = home.stage_directory(new_parent, overlay)
+        if flags & RENAME_EXCHANGE:
+            self._exchange(home, parent, name, new_parent, new_name)
+            return
+        overlay.rename(source, name, target, new_name)
+        if moving is not replaced:
+            node = target.children[new_name]
+            assert node is not None and not isinstance(node, Entry)
+            moving.show(node, overlay)
+            home.moved(moving, new_parent, new_name)
+
+    def _exchange(self, home: Home, parent: LivePlace, name: bytes, other: LivePlace, other_name: bytes) -> None:
+        one, two = home.child(parent, name), home.child(other, other_name)
+        if one is None or two is None:
+            raise PathNotFoundError(name if one is None else other_name)
+        overlay = home.overlay
+        assert overlay is not None
+        source, target = home.stage_directory(parent, overlay), home.stage_directory(other, overlay)
+        home.stage(one, overlay)
+        home.stage(two, overlay)
+        overlay.exchange(source, name, target, other_name)
+        one.parent, one.name, two.parent, two.name = other, other_name, parent, name
+        other.children[other_name], parent.children[name] = one, two
+
+    # Files
+
+    def open(self, ino: int, flags: int, caller: Caller) -> int:
+        """Open a file and return its handle."""
+        place = self.inodes.place(ino)
+        if place.is_directory:
+            raise IsADirectoryPathError("is a directory")
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        if writable and not isinstance(place, LivePlace):
+            raise _read_only(place)
+        if writable and isinstance(place, LivePlace) and isinstance(place.home, BranchHome):
+            if not place.home.writable:
+                raise ReadOnlyError(f"branch {place.home.ref} is made by a pipeline; only the pipeline writes it")
+        handle = FileHandle(place, writable=writable, pid=caller.pid)
+        if writable and isinstance(place, LivePlace):
+            place.home.writers.add(handle)
+        return self.handles.add(handle)
+
+    def read(self, fh: int, offset: int, length: int) -> bytes:
+        """Return bytes; fewer at the end of the file."""
+        handle = self.handles.get(fh, FileHandle)
+        place = handle.place
+        if isinstance(place, TextPlace):
+            return place.text[offset : offset + length]
+        if isinstance(place, FrozenPlace):
+            return self._read_entry(handle, place.entry, offset, length)
+        assert isinstance(place, LivePlace)
+        if place.follows is None:
+            return self._read_live(handle, place, offset, length)
+        pieces = [
+            self._read_live(handle, place.current, at, end - start)
+            for at, start, end in place.to_file_ranges(offset, length)
+        ]
+        return b"".join(pieces)
+
+    def _read_live(self, handle: FileHandle, place: LivePlace, offset: int, length: int) -> bytes:
+        if isinstance(place.node, StagedFile):
+            return place.overlay_of_node().read(place.node, offset, length)
+        assert place.entry is not None
+        return self._read_entry(handle, place.entry, offset, length)
+
+    def _read_entry(self, handle: FileHandle, entry: Entry, offset: int, length: int) -> bytes:
+        if entry.kind != Kind.FILE:
+            raise InvalidNameError("not a regular file")
+        reader = handle.reader
+        if reader is None or reader.contents.content != entry.content:
+            reader = handle.reader = Reader(self.store.chunks, Contents.of(entry))
+        return reader.read(offset, length)
+
+    async def write(self, fh: int, offset: int, data: bytes) -> int:
+        """Write all of *data* and return its length."""
+        handle = self.handles.get(fh, FileHandle)
+        place = handle.place
+        if not isinstance(place, LivePlace):
+            raise _read_only(place)
+        self._refuse_cut(handle)
+        handle.used_at = time.monotonic()
+        overlay = await place.home.begin()
+        file = place.home.stage_file(place, overlay)
+        target = place.current.overlay_of_node()
+        if place.follows is None:
+            target.write(file, offset, data)
+        else:
+            for at, start, end in place.to_file_ranges(offset, len(data)):
+                target.write(file, at, data[start:end])
+        return len(data)
+
+    @staticmethod
+    def _refuse_cut(handle: FileHandle) -> None:
+        if handle.is_cut:
+            raise StoreError("the commit was finished with --force while this file was open; open it again")
+
+    def flush(self, fh: int) -> FileHandle | None:
+        """
+        A descriptor was closed: what was written survives the end of this process from now on.
+
+        Returns the handle if it is open for writing.
+        """
+        handle = self.handles.get(fh, FileHandle)
+        file = self._staged_file(handle)
+        if file is not None and handle.writable:
+            place = handle.place
+            assert isinstance(place, LivePlace)
+            place.current.overlay_of_node().save(file)
+            place.home.touch()
+        return handle if handle.writable else None
+
+    def _staged_file(self, handle: FileHandle) -> StagedFile | None:
+        place = handle.place
+        node = place.current.node if isinstance(place, LivePlace) else None
+        return node if isinstance(node, StagedFile) else None
+
+    async def fsync(self, fh: int) -> None:
+        """Make what was written survive power loss."""
+        handle = self.handles.get(fh, FileHandle)
+        file = self._staged_file(handle)
+        if file is not None and isinstance(handle.place, LivePlace):
+            overlay = handle.place.current.overlay_of_node()
+            overlay.save(file)
+            await trio.to_thread.run_sync(overlay.sync, file)
+
+    async def fsyncdir(self, fh: int) -> None:
+        """Make the names of a directory survive power loss."""
+        place = self.handles.get(fh, DirectoryHandle).place
+        if isinstance(place, LivePlace) and place.overlay is not None:
+            await trio.to_thread.run_sync(place.overlay.sync)
+
+    def release(self, fh: int) -> None:
+        """The last descriptor of a handle is gone."""
+        handle = self.handles.pop(fh)
+        if not isinstance(handle, FileHandle) or not isinstance(handle.place, LivePlace):
+            return
+        place = handle.place
+        place.home.writers.discard(handle)
+        node = place.current.node
+        if not isinstance(node, StagedFile) or any(h.place is place for h in place.home.writers):
+            return
+        overlay = place.current.overlay_of_node()
+        if node.parent is None:
+            overlay.bytes.release(node)
+        else:
+            overlay.save(node)
+            overlay.bytes.forget_buffer(node)
+
+    def forget(self, ino: int, count: int) -> None:
+        """The kernel dropped *count* look-ups."""
+        self.inodes.forget(ino, count)
+
+    # What others did
+
+    def refresh(self, ref: BranchRef) -> tuple[list[tuple[int, bytes]], list[int]]:
+        """Show the newest commit of a branch that somebody else moved; return what the kernel has to forget."""
+        home = self.homes.get(ref)
+        if home is None or home.opened is not None or home.gate is not None:
+            return [], []
+        with self.store.read() as txn:
+            line = find_branch(txn, ref.repo, ref.branch)
+            good = newest_good(txn, line) if line is not None else None
+        if line is None:
+            del self.homes[ref]
+            repo_place = self._generated.get(("repo", ref.repo))
+            return ([(repo_place.ino, ref.branch.encode())] if repo_place is not None else []), []
+        home.writable = not line.provenance
+        root = good.root if good is not None and good.root is not None else self._empty(line.created_ns)
+        if root == home.committed:
+            return [], []
+        return home.advance(root)
+
+    def refuse_writers(self, home: Home) -> None:
+        """ConflictError naming the files that are open for writing."""
+        names = sorted({_shown(h.place) for h in home.writers if not h.is_cut})
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise ConflictError(
+                f"still open for writing: {', '.join(names[:5])}{more}; close them, or finish with --force"
+            )
+
+
+def _read_only(place: Place) -> PfsError:
+    if isinstance(place, FrozenPlace):
+        return ReadOnlyError("a finished commit never changes; write below a branch")
+    return ForbiddenError("this directory is made by pfs; files live below a branch, in /<repo>/<branch>/")
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _shown(place: Place) -> str:
+    path = place.path if isinstance(place, LivePlace) else ()
+    return "/" + b"/".join(path).decode("utf-8", "backslashreplace")
+
+
+__all__ = ["KINDS", "Caller", "Changed", "Room", "StagedDirectory", "Vfs"]

@@ -1,0 +1,245 @@
+"""
+Objects in packs: put, get, and what makes them visible and durable.
+
+A put object goes through three states.  *Pending*: this process can read it.  *Synced*: its
+bytes are in a pack on the disk.  *Indexed*: every process can read it.  The store moves all
+pending objects through the other two at the start of each of its write transactions, so
+whatever a transaction refers to is durable before the transaction is.
+
+Threads may put and get at the same time, but not inside a write transaction of the index: taking a
+new pack is one itself.  Compression of larger objects happens on a small pool,
+off the path of the one who puts; the number of objects on their way is bounded.
+
+Invariants (fsck.py):
+
+- S1  an indexed object is whole in its pack: length, checksum and BLAKE3 name;
+- S2  a location names a pack that exists.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from ..errors import StoreError
+from ..ids import ChunkId, chunk_id
+from . import codec
+from .index import Index, Table, WriteTxn
+from .objects import ObjectKind
+from .packs import JOURNAL, PACK_BYTES, Location, PackReader, PackState, PackWriter, pack_path
+
+_POOL_THREADS = max(1, min(4, os.cpu_count() or 1))
+_COMPRESS_APART_FROM = 16 << 10
+"""Smaller objects are compressed by the caller: handing them over costs more than it saves."""
+_MAX_IN_FLIGHT = 64
+
+_NEXT_PACK = b"next_pack"
+
+
+class MissingChunkError(StoreError):
+    """The index does not know the object."""
+
+    def __init__(self, object_id: ChunkId) -> None:
+        super().__init__(f"object {object_id.hex()} is not in the store; run `pfs fsck`")
+        self.object_id = object_id
+
+
+class CorruptChunkError(StoreError):
+    """The stored bytes of an object are not the ones that were written."""
+
+    def __init__(self, object_id: ChunkId, location: Location, why: str) -> None:
+        super().__init__(
+            f"object {object_id.hex()} in pack {location.pack:08x} at byte {location.offset}: {why}; run `pfs fsck`"
+        )
+        self.object_id = object_id
+
+
+class Chunks:
+    """The objects of one store, as this process sees and adds to them."""
+
+    def __init__(self, index: Index, folder: Path, store_id: bytes) -> None:
+        self._index = index
+        self._folder = folder
+        self._store_id = store_id
+        self._reader = PackReader(folder)
+        self._writer: PackWriter | None = None
+        self._sealed: list[int] = []
+        """Packs sealed by this process whose state is not yet in the index."""
+        self._sealed_noted: list[int] = []
+        self._lock = threading.RLock()
+        self._pending: dict[ChunkId, Future[Location]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._in_flight = threading.BoundedSemaphore(_MAX_IN_FLIGHT)
+        self._failure: BaseException | None = None
+        """What an append ran into; the next sync raises it, since a caller relies on the object."""
+
+    # Putting
+
+    def put(self, data: bytes | memoryview, kind: ObjectKind) -> ChunkId:
+        """
+        Store *data* (at most 16 MiB) under its name and return the name.
+
+        Equal bytes are stored once.  OutOfSpaceError adds nothing and may be retried.
+        """
+        object_id = chunk_id(data)
+        with self._lock:
+            if object_id in self._pending or self._indexed(object_id) is not None:
+                return object_id
+            result: Future[Location] = Future()
+            self._pending[object_id] = result
+        if len(data) < _COMPRESS_APART_FROM:
+            self._compress_and_append(object_id, bytes(data), kind, result)
+        else:
+            self._in_flight.acquire()
+            self._workers().submit(self._in_background, object_id, bytes(data), kind, result)
+        return object_id
+
+    def _workers(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="pfs-compress")
+            return self._pool
+
+    def _in_background(self, object_id: ChunkId, data: bytes, kind: ObjectKind, result: Future[Location]) -> None:
+        try:
+            self._compress_and_append(object_id, data, kind, result)
+        except Exception:  # noqa: S110 - the error is in *result*, and sync() raises it
+            pass
+        finally:
+            self._in_flight.release()
+
+    def _compress_and_append(
+        self, object_id: ChunkId, data: bytes, kind: ObjectKind, result: Future[Location]
+    ) -> None:
+        try:
+            used, payload = codec.encode(data)
+            with self._lock:
+                location = self._pack().append(kind, used, payload, raw=len(data), object_id=object_id)
+        except BaseException as error:
+            with self._lock:
+                self._pending.pop(object_id, None)
+            result.set_exception(error)
+            self._failure = error
+            raise
+        result.set_result(location)
+
+    def _pack(self) -> PackWriter:
+        """Return the pack to append to.  Called with the lock held."""
+        if self._writer is not None and self._writer.size >= PACK_BYTES:
+            self._writer.seal()
+            self._writer.close()
+            self._sealed.append(self._writer.number)
+            self._writer = None
+        if self._writer is None:
+            self._writer = self._take_pack()
+        return self._writer
+
+    def _take_pack(self) -> PackWriter:
+        """Take an unsealed pack that nobody writes, or begin a new one."""
+        with self._index.read() as txn:
+            unsealed = [
+                int.from_bytes(key, "big")
+                for key, state in txn.scan(Table.PACKS)
+                if state[0] == PackState.OPEN and int.from_bytes(key, "big") not in self._sealed
+            ]
+        for number in unsealed:
+            path = pack_path(self._folder, number)
+            if path.exists() and path.stat().st_size >= PACK_BYTES:
+                continue
+            try:
+                return PackWriter(self._folder, number, self._store_id)
+            except BlockingIOError:
+                continue
+        with self._index.write() as txn:
+            raw = txn.get(Table.META, _NEXT_PACK)
+            number = int.from_bytes(raw, "big") if raw else 1
+            txn.put(Table.META, _NEXT_PACK, (number + 1).to_bytes(4, "big"))
+            txn.put(Table.PACKS, number.to_bytes(4, "big"), bytes([PackState.OPEN]))
+        return PackWriter(self._folder, number, self._store_id)
+
+    # Durability; used by Store only
+
+    def sync(self) -> dict[ChunkId, Location]:
+        """Make all pending objects durable and return where they are.  They stay pending until `forget`."""
+        with self._lock:
+            waiting = dict(self._pending)
+        located = {object_id: future.result() for object_id, future in waiting.items()}
+        with self._lock:
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
+            if self._writer is not None:
+                self._writer.sync()
+        return located
+
+    def index(self, txn: WriteTxn, located: dict[ChunkId, Location]) -> None:
+        """Enter synced objects, and packs that were sealed, into the index."""
+        for object_id, location in located.items():
+            txn.put_new(Table.OBJECTS, object_id, location.encode())
+        self._sealed_noted = list(self._sealed)
+        for number in self._sealed_noted:
+            txn.put(Table.PACKS, number.to_bytes(4, "big"), bytes([PackState.SEALED]))
+
+    def forget(self, located: dict[ChunkId, Location]) -> None:
+        """Stop treating indexed objects as pending, once the transaction is committed."""
+        with self._lock:
+            for object_id in located:
+                self._pending.pop(object_id, None)
+            self._sealed = [number for number in self._sealed if number not in self._sealed_noted]
+
+    def append_journal(self, batch: bytes) -> None:
+        """Write a batch of the index into the pack and make it durable."""
+        used, payload = codec.encode(batch)
+        with self._lock:
+            pack = self._pack()
+            pack.append(JOURNAL, used, payload, raw=len(batch), object_id=chunk_id(batch))
+            pack.sync()
+
+    # Getting
+
+    def has(self, object_id: ChunkId) -> bool:
+        """Say whether the object can be read."""
+        return object_id in self._pending or self._indexed(object_id) is not None
+
+    def _indexed(self, object_id: ChunkId) -> Location | None:
+        with self._index.read() as txn:
+            raw = txn.get(Table.OBJECTS, object_id)
+        return Location.decode(raw) if raw is not None else None
+
+    def locate(self, object_id: ChunkId) -> Location:
+        """Return where an object is; MissingChunkError if nowhere."""
+        future = self._pending.get(object_id)
+        location = future.result() if future is not None else self._indexed(object_id)
+        if location is None:
+            # It may have been indexed, and left the pending ones, between the two looks.
+            location = self._indexed(object_id)
+        if location is None:
+            raise MissingChunkError(object_id)
+        return location
+
+    def get(self, object_id: ChunkId) -> bytes:
+        """Return the object's bytes, checked against its name; MissingChunkError or CorruptChunkError."""
+        location = self.locate(object_id)
+        writer = self._writer
+        if writer is not None and writer.covers(location):
+            writer.write_out()
+        stored = self._reader.read(location)
+        try:
+            raw = codec.decode(location.codec, stored, location.raw)
+        except StoreError as error:
+            raise CorruptChunkError(object_id, location, str(error)) from error
+        if chunk_id(raw) != object_id:
+            raise CorruptChunkError(object_id, location, "the bytes do not have this name")
+        return raw
+
+    def close(self) -> None:
+        """Stop the pool and let others have the pack.  What is pending is lost: flush first."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+        with self._lock:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+        self._reader.close()

@@ -1,0 +1,290 @@
+"""
+The index: small, ordered tables in one LMDB environment that several processes share.
+
+LMDB serialises writers of all processes and gives every reader a consistent view.  Nothing
+in here is the only copy of anything: objects and journaled tables come back from the packs
+(rebuild.py).  Rules that keep it fast and safe:
+
+- one environment a process, never inherited by a fork;
+- transactions are short: no `await`, no network, no waiting for a person inside one;
+- a committed transaction is on the disk (LMDB's own fsync is never turned off).
+
+Keys are bytes of at most 511; a key of several parts joins them with NUL, which no name contains.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import lmdb
+import msgspec
+
+from ..errors import OutOfSpaceError, StoreError
+
+MAP_SIZE = 1 << 40
+"""The same in every process; costs address space only."""
+
+MAX_READERS = 1024
+
+
+class Table(enum.Enum):
+    """The tables; `journaled` ones are also written to packs, batch by batch."""
+
+    META = ("meta", False)
+    """b"sequence" → u64, number of the last batch; b"next_pack" → u32."""
+    OBJECTS = ("objects", False)
+    """ChunkId → Location (packs.py)."""
+    PACKS = ("packs", False)
+    """pack number, u32 big-endian → PackState (packs.py)."""
+    CHANGES = ("changes", False)
+    """sequence, u64 big-endian → msgpack array of (table, key): the change log."""
+    OUTBOX = ("outbox", False)
+    """sequence → the batch, while it is not known to be in a pack."""
+    PROJECTS = ("projects", True)
+    REPOS = ("repos", True)
+    BRANCHES = ("branches", True)
+    COMMITS = ("commits", True)
+    COMMIT_SETS = ("commit_sets", True)
+    """CommitId + repo → b"": which repos have a commit of this id."""
+    SUBVENANCE = ("subvenance", True)
+    """input repo NUL CommitId + output repo NUL CommitId → b"": what came of a commit."""
+    DOCUMENTS = ("documents", True)
+    """Records of the floors above, keyed by a namespace of theirs."""
+
+    def __init__(self, label: str, journaled: bool) -> None:
+        self.label = label
+        self.journaled = journaled
+
+
+_BY_LABEL = {table.label: table for table in Table}
+
+Batch = list[tuple[str, bytes, bytes | None]]
+"""What one transaction changed in journaled tables: (table, key, value or None for a deletion)."""
+
+KEPT_CHANGES = 100_000
+"""The change log forgets older entries; a listener that is further behind starts over from the tables."""
+
+_U64 = struct.Struct(">Q")
+_SEQUENCE = b"sequence"
+
+
+class ReadTxn:
+    """A consistent view of all tables."""
+
+    def __init__(self, txn: lmdb.Transaction, tables: dict[Table, Any]) -> None:
+        self._txn = txn
+        self._tables = tables
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """Return the value of *key*, or None."""
+        return cast(bytes | None, self._txn.get(key, db=self._tables[table]))
+
+    def scan(
+        self, table: Table, prefix: bytes = b"", *, start: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """
+        Yield the pairs whose key begins with *prefix*, in the order of keys.
+
+        Forwards from the first key ≥ *start*; reversed from the last key ≤ *start*.
+        """
+        with self._txn.cursor(db=self._tables[table]) as cursor:
+            if reverse:
+                found = _seek_last(cursor, prefix, start)
+                pairs = cursor.iterprev() if found else iter(())
+            else:
+                found = cursor.set_range(max(prefix, start or b""))
+                pairs = cursor.iternext() if found else iter(())
+            for key, value in cast(Iterator[tuple[bytes, bytes]], pairs):
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+
+    def count(self, table: Table) -> int:
+        """Return the number of keys in *table*."""
+        entries: int = self._txn.stat(self._tables[table])["entries"]
+        return entries
+
+    def sequence(self) -> int:
+        """Return the number of the newest batch; 0 in a new store."""
+        raw = self.get(Table.META, _SEQUENCE)
+        return _U64.unpack(raw)[0] if raw else 0
+
+    def changes(self, after: int) -> Iterator[tuple[int, list[tuple[str, bytes]]]]:
+        """Yield (sequence, what changed) of the batches newer than *after*, oldest first."""
+        for key, value in self.scan(Table.CHANGES, start=_U64.pack(after + 1)):
+            yield _U64.unpack(key)[0], msgspec.msgpack.decode(value, type=list[tuple[str, bytes]])
+
+
+def _seek_last(cursor: lmdb.Cursor, prefix: bytes, start: bytes | None) -> bool:
+    """Put *cursor* on the last key that begins with *prefix* and is ≤ *start*."""
+    limit = start + b"\0" if start is not None else _after_prefix(prefix)
+    if limit is None:
+        found: bool = cursor.last()
+    elif cursor.set_range(limit):
+        found = cursor.prev()
+    else:
+        found = cursor.last()
+    return found
+
+
+def _after_prefix(prefix: bytes) -> bytes | None:
+    """Return the smallest key beyond all that begin with *prefix*; None if there is no such key."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
+
+
+class WriteTxn(ReadTxn):
+    """The one writer of the moment.  What it reads is current; what it writes appears at once, or never."""
+
+    def __init__(self, txn: lmdb.Transaction, tables: dict[Table, Any]) -> None:
+        super().__init__(txn, tables)
+        self._batch: Batch = []
+        self._touched: list[tuple[str, bytes]] = []
+        self.sealed_sequence: int | None = None
+        self.sealed_batch: bytes | None = None
+
+    def put(self, table: Table, key: bytes, value: bytes, *, journal: bool = True) -> None:
+        """Set *key*.  `journal=False` keeps a passing state of a journaled table out of the packs."""
+        self._txn.put(key, value, db=self._tables[table])
+        self._note(table, key, value, journal)
+
+    def put_new(self, table: Table, key: bytes, value: bytes) -> bool:
+        """Set *key* if it is not there; say whether it was set.  For tables that are not journaled."""
+        assert not table.journaled
+        added: bool = self._txn.put(key, value, overwrite=False, db=self._tables[table])
+        return added
+
+    def delete(self, table: Table, key: bytes, *, journal: bool = True) -> bool:
+        """Remove *key*; say whether it was there."""
+        found: bool = self._txn.delete(key, db=self._tables[table])
+        if found:
+            self._note(table, key, None, journal)
+        return found
+
+    def _note(self, table: Table, key: bytes, value: bytes | None, journal: bool) -> None:
+        if table.journaled:
+            self._touched.append((table.label, key))
+            if journal:
+                self._batch.append((table.label, key, value))
+
+    def seal(self) -> None:
+        """Write the change log and the outbox.  Called once, by the store, before the commit."""
+        if not self._touched:
+            return
+        number = self.sequence() + 1
+        key = _U64.pack(number)
+        self.put(Table.META, _SEQUENCE, key)
+        self.put(Table.CHANGES, key, msgspec.msgpack.encode(self._touched))
+        if number % 1000 == 0:
+            self._trim_changes(number - KEPT_CHANGES)
+        if self._batch:
+            self.sealed_batch = encode_batch(number, self._batch)
+            self.put(Table.OUTBOX, key, self.sealed_batch)
+        self.sealed_sequence = number
+
+    def _trim_changes(self, up_to: int) -> None:
+        old = [key for key, _ in self.scan(Table.CHANGES) if _U64.unpack(key)[0] <= up_to] if up_to > 0 else []
+        for key in old:
+            self.delete(Table.CHANGES, key)
+
+    def apply_batch(self, batch: Batch) -> None:
+        """Do what *batch* did, without journaling it again (rebuild)."""
+        for label, key, value in batch:
+            table = _BY_LABEL.get(label)
+            if table is None:
+                raise StoreError(f"the journal names a table {label!r} that this version of pfs does not know")
+            if value is None:
+                self._txn.delete(key, db=self._tables[table])
+            else:
+                self._txn.put(key, value, db=self._tables[table])
+
+    def set_sequence(self, number: int) -> None:
+        """Continue numbering after *number* (rebuild)."""
+        self.put(Table.META, _SEQUENCE, _U64.pack(number))
+
+
+def encode_batch(sequence: int, batch: Batch) -> bytes:
+    """Return the bytes of a batch as packs keep them: msgpack (sequence, batch)."""
+    return msgspec.msgpack.encode((sequence, batch))
+
+
+def decode_batch(data: bytes) -> tuple[int, Batch]:
+    """Undo `encode_batch`; StoreError for anything else."""
+    try:
+        sequence, batch = msgspec.msgpack.decode(data, type=tuple[int, Batch])
+    except msgspec.DecodeError as error:
+        raise StoreError(f"a journal record does not decode: {error}") from error
+    return sequence, batch
+
+
+def sequence_key(number: int) -> bytes:
+    """Return the key of batch *number* in CHANGES and OUTBOX."""
+    return _U64.pack(number)
+
+
+class Index:
+    """The LMDB environment of one store in this process."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(mode=0o700, exist_ok=True)
+        self._owner = os.getpid()
+        try:
+            self._env = lmdb.open(
+                os.fspath(path),
+                map_size=MAP_SIZE,
+                max_dbs=len(Table),
+                max_readers=MAX_READERS,
+                readahead=False,
+                mode=0o600,
+            )
+            self._env.reader_check()
+            self._tables: dict[Table, Any] = {
+                table: self._env.open_db(table.label.encode()) for table in Table
+            }
+        except lmdb.Error as error:
+            raise StoreError(
+                f"the index in {path} cannot be opened: {error}; `pfs fsck --rebuild-index` makes it anew"
+            ) from error
+
+    @contextmanager
+    def read(self) -> Iterator[ReadTxn]:
+        """A view that stays as it is while the block runs.  Keep it short: it holds back page reuse."""
+        assert os.getpid() == self._owner, "an LMDB environment does not survive a fork"
+        with self._env.begin() as txn:
+            yield ReadTxn(txn, self._tables)
+
+    @contextmanager
+    def write(self) -> Iterator[WriteTxn]:
+        """
+        The right to write, when every other writer is done; committed and durable at the end of the block.
+
+        An exception in the block takes everything back.  OutOfSpaceError when the disk is full.
+        """
+        assert os.getpid() == self._owner, "an LMDB environment does not survive a fork"
+        try:
+            with self._env.begin(write=True) as txn:
+                writer = WriteTxn(txn, self._tables)
+                yield writer
+                writer.seal()
+        except (lmdb.MapFullError, lmdb.DiskError) as error:
+            raise OutOfSpaceError("the disk under the store is full; free space and retry") from error
+        except lmdb.Error as error:
+            if "No space left" in str(error):
+                # LMDB has no error type of its own for a failed write.
+                raise OutOfSpaceError("the disk under the store is full; free space and retry") from error
+            raise StoreError(f"the index refused a write: {error}") from error
+
+    def check_readers(self) -> int:
+        """Free the reader slots of dead processes; return how many there were."""
+        freed: int = self._env.reader_check()
+        return freed
+
+    def close(self) -> None:
+        """Close the environment; nothing may use it afterwards."""
+        self._env.close()

@@ -1,0 +1,221 @@
+"""
+The store: one directory that holds everything, and the transactions on it.
+
+    <root>/format.json    format version, id of the store, chunking parameters
+    <root>/index/         LMDB (index.py)
+    <root>/packs/         objects and the journal of refs (packs.py)
+    <root>/staging/       journals of open commits (versions/staging)
+    <root>/run/           sockets, locks and logs of the running processes; nothing that must last
+
+Order of every durable change (D1 in docs/invariants.md): the objects it refers to are synced to
+their pack; then the LMDB transaction commits; then its batch is synced to a pack.  A crash between
+the last two leaves the batch in the table OUTBOX, and the next `open` writes it to a pack again;
+so the packs alone always suffice to rebuild an index that had been acknowledged.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..errors import OutOfSpaceError, StoreError
+from . import chunker
+from .chunks import Chunks
+from .index import Index, ReadTxn, Table, WriteTxn, sequence_key
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+
+_NETWORK_FILE_SYSTEMS = frozenset(
+    "nfs nfs4 cifs smb3 smbfs ceph glusterfs afs lustre 9p fuse.sshfs fuse.glusterfs fuse.s3fs".split()
+)
+
+
+class Format(msgspec.Struct):
+    """What `format.json` says."""
+
+    format: int
+    store: str
+    """32 hexadecimal digits, drawn when the store was made."""
+    chunking: dict[str, Any]
+    """`Cutting.recorded` of the chunker: it decides the names of everything stored."""
+
+
+class UnknownFormatError(StoreError):
+    """The directory was written by a version of pfs that this one does not understand."""
+
+
+class Store:
+    """A store, opened by this process.  Methods may be called from any thread."""
+
+    def __init__(self, root: Path) -> None:
+        """Open the store at *root*, making an empty one if the directory is empty or absent."""
+        self.root = root
+        _refuse_network_file_system(root)
+        self.format = _read_or_make_format(root)
+        self.id = bytes.fromhex(self.format.store)
+        for name in ("packs", "staging", "run", "run/wake"):
+            (root / name).mkdir(mode=0o700, exist_ok=True)
+        self._index = Index(root / "index")
+        self.chunks = Chunks(self._index, root / "packs", self.id)
+        self._lock = threading.RLock()
+        self._journaled: list[int] = []
+        """Batches that this process has synced to a pack and can take out of the outbox."""
+        self._after_write: list[Callable[[], None]] = []
+        self._empty_outbox()
+
+    @property
+    def run(self) -> Path:
+        """Where sockets and locks of running processes are."""
+        return self.root / "run"
+
+    @property
+    def staging(self) -> Path:
+        """Where the journals of open commits are."""
+        return self.root / "staging"
+
+    @property
+    def packs(self) -> Path:
+        return self.root / "packs"
+
+    @contextmanager
+    def read(self) -> Iterator[ReadTxn]:
+        """A consistent view of all tables.  Keep the block short; no `await` in it."""
+        with self._index.read() as txn:
+            yield txn
+
+    @contextmanager
+    def write(self) -> Iterator[WriteTxn]:
+        """
+        A transaction: all of it or, after an exception, nothing.
+
+        When the block has ended, the change and every object put before it are durable and
+        visible to all processes.  One writer at a time, of all processes: keep the block short.
+        """
+        with self._lock:
+            located = self.chunks.sync()
+            with self._index.write() as txn:
+                self.chunks.index(txn, located)
+                for number in self._journaled:
+                    txn.delete(Table.OUTBOX, sequence_key(number))
+                yield txn
+            self.chunks.forget(located)
+            self._journaled.clear()
+            if txn.sealed_batch is not None and txn.sealed_sequence is not None:
+                self._journal(txn.sealed_sequence, txn.sealed_batch)
+        if txn.sealed_sequence is not None:
+            for hook in self._after_write:
+                hook()
+
+    def flush(self) -> None:
+        """Make every object put so far durable and visible to all processes."""
+        with self.write():
+            pass
+
+    def _journal(self, sequence: int, batch: bytes) -> None:
+        try:
+            self.chunks.append_journal(batch)
+        except OutOfSpaceError as error:
+            # The change itself is safe in the index; its batch stays in the outbox.
+            log.warning("batch %d is not in a pack yet: %s", sequence, error)
+        else:
+            self._journaled.append(sequence)
+
+    def _empty_outbox(self) -> None:
+        """Write batches to a pack that a crash kept from it."""
+        with self.read() as txn:
+            waiting = list(txn.scan(Table.OUTBOX))
+        for key, batch in waiting:
+            self._journal(int.from_bytes(key, "big"), batch)
+
+    def after_write(self, hook: Callable[[], None]) -> None:
+        """Have *hook* called, outside any transaction, when this process has changed a journaled table."""
+        self._after_write.append(hook)
+
+    def check_readers(self) -> int:
+        """Free what dead processes hold in the index."""
+        return self._index.check_readers()
+
+    def close(self) -> None:
+        """Flush and close.  The store must not be used afterwards."""
+        with self._lock:
+            try:
+                self.flush()
+            finally:
+                self.chunks.close()
+                self._index.close()
+
+
+def _read_or_make_format(root: Path) -> Format:
+    path = root / "format.json"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return _make_format(root, path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        found = msgspec.json.decode(data, type=Format)
+    except msgspec.DecodeError as error:
+        raise UnknownFormatError(f"{path} is not the format file of a store: {error}") from error
+    if found.format != FORMAT:
+        raise UnknownFormatError(
+            f"the store in {root} has format {found.format}; this pfs knows format {FORMAT}. "
+            "Use the version of pfs that wrote it."
+        )
+    if found.chunking != chunker.CUTTING.recorded():
+        raise UnknownFormatError(f"the store in {root} cuts its chunks differently: {found.chunking}")
+    return found
+
+
+def _make_format(root: Path, path: Path) -> Format:
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(entry.name not in ("run",) and not entry.name.startswith(".format") for entry in root.iterdir()):
+        raise StoreError(f"{root} is neither empty nor a store: format.json is missing; choose another PFS_ROOT")
+    os.chmod(root, 0o700)
+    made = Format(FORMAT, secrets.token_hex(16), chunker.CUTTING.recorded())
+    # Two processes may start at once: link() lets exactly one of the two files win.
+    draft = root / f".format-{os.getpid()}-{threading.get_ident()}"
+    with open(draft, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(made)) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return msgspec.json.decode(path.read_bytes(), type=Format)
+    finally:
+        draft.unlink()
+    return made
+
+
+def _refuse_network_file_system(root: Path) -> None:
+    """LMDB's locks and memory map work on a local file system only."""
+    kind = file_system_of(root)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise StoreError(
+            f"{root} is on a network file system ({kind}); the index needs a local disk. Set PFS_ROOT to one."
+        )
+
+
+def file_system_of(path: Path) -> str:
+    """Return the type of the file system that *path* (which may not exist yet) is or will be on."""
+    target = os.path.realpath(path)
+    best = ("", "unknown")
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
+        for line in mounts:
+            _, point, kind, *_ = line.split(" ")
+            point = point.replace("\\040", " ")
+            inside = target == point or target.startswith(point.rstrip("/") + "/")
+            if inside and len(point) >= len(best[0]):
+                best = (point, kind)
+    return best[1]

@@ -1,0 +1,186 @@
+"""
+Branches and their heads.
+
+A branch is a name for the newest finished commit of one line of work.  Heads are the only
+thing that ever changes: everything a head points at is immutable.
+
+Invariants (fsck.py):
+
+- H1  a head names a finished commit of the same repo;
+- H2  a head changes only from the value that its mover saw;
+- H3  a branch has at most one open commit, and that commit's parent is the head;
+- H4  provenance has no loops.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from ..errors import ConflictError, ExistsError, NotFoundError
+from ..ids import BranchName, CommitId, RepoName
+from ..names import check_branch_name
+from ..store.index import ReadTxn, Table, WriteTxn
+from .model import Branch, BranchRef, Commit, branch_key, commit_key, decode, encode
+from .repos import repo
+
+MASTER = BranchName("master")
+
+
+class BranchNotFoundError(NotFoundError):
+    """The repo has no branch of this name."""
+
+    def __init__(self, repo: RepoName, branch: str) -> None:
+        super().__init__(f'branch "{branch}" not found in repo {repo}')
+        self.ref = BranchRef(repo, BranchName(branch))
+
+
+class BranchExistsError(ExistsError):
+    """The name of the branch is taken."""
+
+    def __init__(self, ref: BranchRef) -> None:
+        super().__init__(f"branch {ref} already exists")
+        self.ref = ref
+
+
+class StaleHeadError(ConflictError):
+    """The branch moved since the caller read it.  Read the head again and retry."""
+
+    def __init__(self, ref: BranchRef, expected: CommitId | None, found: CommitId | None) -> None:
+        shown = [commit.hex() if commit else "no commit" for commit in (expected, found)]
+        super().__init__(f"branch {ref} was expected at {shown[0]}, but is at {shown[1]}; read it again and retry")
+        self.ref = ref
+
+
+class ProvenanceLoopError(ConflictError):
+    """A branch would be made from itself."""
+
+
+class BranchInUseError(ConflictError):
+    """Other branches are made from this one, or it has an open commit."""
+
+
+def find_branch(txn: ReadTxn, repo_name: RepoName, name: str) -> Branch | None:
+    """Return a branch, or None."""
+    raw = txn.get(Table.BRANCHES, branch_key(repo_name, name))
+    return decode(raw, Branch) if raw is not None else None
+
+
+def branch(txn: ReadTxn, repo_name: RepoName, name: str) -> Branch:
+    """Return a branch; RepoNotFoundError or BranchNotFoundError."""
+    found = find_branch(txn, repo_name, name)
+    if found is None:
+        raise BranchNotFoundError(repo(txn, repo_name).name, name)
+    return found
+
+
+def branches(txn: ReadTxn, repo_name: RepoName) -> Iterator[Branch]:
+    """Yield the branches of a repo, by name."""
+    for _, raw in txn.scan(Table.BRANCHES, repo_name.encode() + b"\0"):
+        yield decode(raw, Branch)
+
+
+def all_branches(txn: ReadTxn) -> Iterator[Branch]:
+    """Yield every branch of the store."""
+    for _, raw in txn.scan(Table.BRANCHES):
+        yield decode(raw, Branch)
+
+
+def create_branch(
+    txn: WriteTxn,
+    repo_name: RepoName,
+    name: str,
+    *,
+    head: CommitId | None = None,
+    provenance: Sequence[BranchRef] = (),
+    now_ns: int | None = None,
+) -> Branch:
+    """
+    Create a branch.  BranchExistsError if there is one; ProvenanceLoopError.
+
+    *head* must be a finished commit of the same repo.
+    """
+    repo(txn, repo_name)
+    checked = check_branch_name(name)
+    if find_branch(txn, repo_name, checked) is not None:
+        raise BranchExistsError(BranchRef(repo_name, checked))
+    for source in provenance:
+        branch(txn, source.repo, source.branch)
+    made = Branch(
+        repo_name, checked, now_ns or time.time_ns(), provenance=tuple(dict.fromkeys(provenance))
+    )
+    _refuse_loop(txn, made)
+    put_branch(txn, made)
+    if head is not None:
+        made = move_head(txn, made.ref, head, expected=None)
+    return made
+
+
+def set_provenance(txn: WriteTxn, ref: BranchRef, provenance: Sequence[BranchRef]) -> Branch:
+    """Make *ref* a branch made from *provenance*; ProvenanceLoopError."""
+    for source in provenance:
+        branch(txn, source.repo, source.branch)
+    changed = msgspec.structs.replace(
+        branch(txn, ref.repo, ref.branch), provenance=tuple(dict.fromkeys(provenance))
+    )
+    _refuse_loop(txn, changed)
+    put_branch(txn, changed)
+    return changed
+
+
+def _refuse_loop(txn: ReadTxn, start: Branch) -> None:
+    pending, seen = list(start.provenance), set[BranchRef]()
+    while pending:
+        ref = pending.pop()
+        if ref == start.ref:
+            raise ProvenanceLoopError(f"branch {start.ref} cannot be made from itself")
+        if ref not in seen:
+            seen.add(ref)
+            found = find_branch(txn, ref.repo, ref.branch)
+            pending.extend(found.provenance if found else ())
+
+
+def subvenance(txn: ReadTxn, ref: BranchRef) -> list[BranchRef]:
+    """Return the branches that are made directly from *ref*."""
+    return [other.ref for other in all_branches(txn) if ref in other.provenance]
+
+
+def delete_branch(txn: WriteTxn, ref: BranchRef, *, force: bool = False) -> None:
+    """
+    Delete a branch; its commits stay readable by id.
+
+    BranchInUseError if other branches are made from it (unless *force*) or it has an open commit.
+    """
+    target = branch(txn, ref.repo, ref.branch)
+    if target.open is not None:
+        raise BranchInUseError(f"branch {ref} has the open commit {target.open.hex()}; finish it first")
+    users = subvenance(txn, ref)
+    if users and not force:
+        names = ", ".join(str(user) for user in users)
+        raise BranchInUseError(f"branch {ref} cannot be deleted: {names} is made from it; use --force")
+    txn.delete(Table.BRANCHES, branch_key(ref.repo, ref.branch))
+
+
+def move_head(txn: WriteTxn, ref: BranchRef, to: CommitId, *, expected: CommitId | None) -> Branch:
+    """
+    Point a branch at the finished commit *to* and return it.
+
+    The caller says which head it saw.  Two writers that both saw the same head cannot both win:
+    the second gets StaleHeadError and nothing is written.
+    """
+    found = branch(txn, ref.repo, ref.branch)
+    if found.head != expected:
+        raise StaleHeadError(ref, expected, found.head)
+    raw = txn.get(Table.COMMITS, commit_key(ref.repo, to))
+    if raw is None or not decode(raw, Commit).is_finished:  # H1
+        raise ConflictError(f"{ref.repo}@{to.hex()} is no finished commit of repo {ref.repo}; a head must be one")
+    moved = msgspec.structs.replace(found, head=to)
+    put_branch(txn, moved)
+    return moved
+
+
+def put_branch(txn: WriteTxn, record: Branch) -> None:
+    """Write a branch record.  The invariants are the caller's to keep."""
+    txn.put(Table.BRANCHES, branch_key(record.repo, record.name), encode(record))

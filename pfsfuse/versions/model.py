@@ -1,0 +1,150 @@
+"""
+The records of the versioned world, as the index and the journal keep them.
+
+Each is a msgpack map with short, stable field names (docs/format.md); unknown fields of a newer
+version are ignored, absent ones take their default.  Keys join names and ids with NUL.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TypeVar
+
+import msgspec
+
+from ..errors import StoreError
+from ..ids import BranchName, CommitId, RepoName
+from ..trees.entry import Entry
+
+
+class Origin(enum.StrEnum):
+    """Why a commit exists."""
+
+    USER = "user"
+    """Somebody put data."""
+    AUTO = "auto"
+    """It was made from other commits, which are its provenance."""
+
+
+class CommitState(enum.StrEnum):
+    """An open commit can be written; a finished one never changes."""
+
+    OPEN = "open"
+    FINISHED = "finished"
+
+
+class Repo(msgspec.Struct, frozen=True, omit_defaults=True, rename={"created_ns": "t", "description": "d"}):
+    name: RepoName
+    created_ns: int
+    description: str = ""
+    autocommit_s: float | None = None
+    """Seconds of quiet after which the mount finishes its commit; negative: never; None: the mount's default."""
+
+
+class BranchRef(msgspec.Struct, frozen=True, array_like=True):
+    """A branch of a repo."""
+
+    repo: RepoName
+    branch: BranchName
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.branch}"
+
+
+class CommitRef(msgspec.Struct, frozen=True, array_like=True):
+    """A commit of a repo."""
+
+    repo: RepoName
+    commit: CommitId
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.commit.hex()}"
+
+
+class Branch(msgspec.Struct, frozen=True, omit_defaults=True):
+    repo: RepoName
+    name: BranchName
+    created_ns: int
+    head: CommitId | None = None
+    """The newest finished commit (H1)."""
+    open: CommitId | None = None
+    """The open commit, whose parent is the head."""
+    provenance: tuple[BranchRef, ...] = ()
+    """The branches whose commits make this one's; such a branch is written by its maker only."""
+
+    @property
+    def ref(self) -> BranchRef:
+        return BranchRef(self.repo, self.name)
+
+
+class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
+    repo: RepoName
+    id: CommitId
+    branch: BranchName
+    """The branch that it was started on."""
+    state: CommitState
+    started_ns: int
+    parent: CommitId | None = None
+    origin: Origin = Origin.USER
+    finished_ns: int | None = None
+    description: str = ""
+    error: str = ""
+    """Why its content is not to be used; children and the mount leave such a commit out."""
+    root: Entry | None = None
+    """The content, once finished; a commit with an error may have none."""
+    provenance: tuple[CommitRef, ...] = ()
+    """The commits it was made from."""
+    explicit: bool = False
+    """Started by name, so only finished by name: the mount leaves it open."""
+    placeholder: bool = False
+    """The empty first commit of an output branch: it is there for the ancestry and never counts as data."""
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state is CommitState.FINISHED
+
+    @property
+    def is_data(self) -> bool:
+        """Whether pipelines may use it: finished, without error, and not the empty first commit."""
+        return self.is_finished and not self.error and not self.placeholder
+
+    @property
+    def ref(self) -> CommitRef:
+        return CommitRef(self.repo, self.id)
+
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """Return the stored form of *record*."""
+    return msgspec.msgpack.encode(record)
+
+
+def decode(data: bytes, kind: type[Record]) -> Record:
+    """Undo `encode`; StoreError if *data* is no *kind*."""
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except msgspec.DecodeError as error:
+        raise StoreError(f"a {kind.__name__.lower()} record does not decode: {error}; run `pfs fsck`") from error
+
+
+def repo_key(repo: RepoName) -> bytes:
+    return repo.encode()
+
+
+def branch_key(repo: RepoName, branch: BranchName | str) -> bytes:
+    return b"%s\0%s" % (repo.encode(), branch.encode())
+
+
+def commit_key(repo: RepoName, commit: CommitId | bytes) -> bytes:
+    return b"%s\0%s" % (repo.encode(), commit)
+
+
+def commit_set_key(commit: CommitId, repo: RepoName | str) -> bytes:
+    return commit + repo.encode()
+
+
+def subvenance_key(source: CommitRef, result: CommitRef | None = None) -> bytes:
+    after = commit_key(result.repo, result.commit) if result is not None else b""
+    return commit_key(source.repo, source.commit) + after

@@ -1,0 +1,77 @@
+"""
+The written ranges of a large staged file, in a sparse file of the staging area.
+
+Offsets are those of the file itself, so a 1-byte change in 10 GiB takes one page of disk.  What
+is not in `dirty` comes from the committed contents below.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .journal import as_pfs_error
+
+Ranges = list[tuple[int, int]]
+"""Sorted, disjoint, non-adjacent [start, end)."""
+
+
+def add_range(ranges: Ranges, start: int, end: int) -> None:
+    """Add [start, end) to *ranges*, in place."""
+    if start >= end:
+        return
+    if ranges and ranges[-1][0] <= start <= ranges[-1][1]:
+        # The usual case: the file grows.
+        ranges[-1] = (ranges[-1][0], max(ranges[-1][1], end))
+        return
+    keep_before = [r for r in ranges if r[1] < start]
+    keep_after = [r for r in ranges if r[0] > end]
+    touched = ranges[len(keep_before) : len(ranges) - len(keep_after)]
+    if touched:
+        start, end = min(start, touched[0][0]), max(end, touched[-1][1])
+    ranges[:] = [*keep_before, (start, end), *keep_after]
+
+
+def cut_ranges(ranges: Ranges, size: int) -> None:
+    """Forget what lies at or beyond *size*, in place."""
+    ranges[:] = [(start, min(end, size)) for start, end in ranges if start < size]
+
+
+class Spill:
+    """An open sparse file and the ranges written into it."""
+
+    def __init__(self, path: Path, dirty: Ranges | None = None) -> None:
+        self.path = path
+        self.dirty: Ranges = dirty or []
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise as_pfs_error(error, path) from error
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write all of *data*; OutOfSpaceError leaves `dirty` as it was."""
+        try:
+            done = os.pwrite(self._fd, data, offset)
+            while done < len(data):
+                done += os.pwrite(self._fd, memoryview(data)[done:], offset + done)
+        except OSError as error:
+            raise as_pfs_error(error, self.path) from error
+        add_range(self.dirty, offset, offset + len(data))
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return bytes of a dirty range; holes and what is behind the end of the file are zeros."""
+        data = os.pread(self._fd, length, offset)
+        return data if len(data) == length else data + bytes(length - len(data))
+
+    def truncate(self, size: int) -> None:
+        cut_ranges(self.dirty, size)
+        os.ftruncate(self._fd, min(size, os.fstat(self._fd).st_size))
+
+    def sync(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise as_pfs_error(error, self.path) from error
+
+    def close(self) -> None:
+        os.close(self._fd)

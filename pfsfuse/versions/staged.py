@@ -1,0 +1,120 @@
+"""
+The nodes of an overlay: what has been touched since the base.
+
+A node stands for a file or directory that was created, written, or had its attributes set.  It
+keeps its identity while it is renamed, and when it is unlinked while somebody has it open.
+Everything untouched stays an `Entry` of the immutable tree below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..trees.contents import EMPTY, Contents
+from ..trees.entry import Entry, Kind
+from .spill import Spill
+
+SMALL = 128 << 10
+"""Files up to this many bytes are staged whole, in memory while open and in the journal afterwards."""
+
+
+class Node:
+    """What all staged things have."""
+
+    __slots__ = ("ctime_ns", "gid", "kind", "mode", "mtime_ns", "name", "number", "parent", "sealed", "tag", "uid")
+
+    def __init__(self, number: int, kind: Kind, mode: int, uid: int, gid: int, now_ns: int) -> None:
+        self.number = number
+        """Names the node in the journal; 0 is the root."""
+        self.kind = kind
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.mtime_ns = now_ns
+        self.ctime_ns = now_ns
+        self.parent: StagedDirectory | None = None
+        """None for the root and for what was unlinked."""
+        self.name = b""
+        self.sealed: Entry | None = None
+        """What the node became when the overlay was sealed."""
+        self.tag: object = None
+        """Whatever the owner of the overlay wants to find again (the mount: its inodes)."""
+
+    def take_attributes(self, entry: Entry) -> None:
+        self.mode, self.uid, self.gid = entry.mode, entry.uid, entry.gid
+        self.mtime_ns = self.ctime_ns = entry.mtime_ns
+
+
+class StagedDirectory(Node):
+    """A directory whose entries changed: an overlay over *base*."""
+
+    __slots__ = ("base", "children")
+
+    def __init__(
+        self, number: int, mode: int, uid: int, gid: int, now_ns: int, base: Entry | None = None
+    ) -> None:
+        super().__init__(number, Kind.DIRECTORY, mode, uid, gid, now_ns)
+        self.base = base
+        self.children: dict[bytes, Node | Entry | None] = {}
+        """What differs from the base; None for a name that is gone."""
+
+    def staged(self) -> Iterator[Node]:
+        """Yield the staged nodes below, parents first."""
+        for child in self.children.values():
+            if isinstance(child, Node):
+                yield child
+                if isinstance(child, StagedDirectory):
+                    yield from child.staged()
+
+
+class StagedFile(Node):
+    """
+    A file whose bytes or attributes changed.
+
+    Its bytes are one of: `contents` alone (only attributes changed); `buffer` (small, being
+    written); a place in the journal (small, closed); `contents` overlaid by `spill` (large).
+    """
+
+    __slots__ = (
+        "base_size", "buffer", "contents", "in_journal", "kept_prefix", "path_base", "saved_version", "sealed_contents",
+        "sealed_version", "size", "spill", "version",
+    )  # fmt: skip
+
+    def __init__(
+        self, number: int, mode: int, uid: int, gid: int, now_ns: int, contents: Contents = EMPTY
+    ) -> None:
+        super().__init__(number, Kind.FILE, mode, uid, gid, now_ns)
+        self.contents = contents
+        self.size = contents.size
+        self.base_size = contents.size
+        self.kept_prefix = contents.size
+        """How many of the base's bytes are certainly still there, from the front: tells `>>` from `>`."""
+        self.buffer: bytearray | None = None
+        self.in_journal: tuple[int, int] | None = None
+        """(offset, length) of the bytes in the journal."""
+        self.spill: Spill | None = None
+        self.version = 0
+        """Counts the changes of the bytes."""
+        self.saved_version = 0
+        """The version that the journal has."""
+        self.sealed_contents: Contents | None = contents
+        self.sealed_version = 0
+        """The version whose bytes `sealed_contents` are."""
+        self.path_base: Entry | None = None
+        """The base's entry at the path that the node was promoted from."""
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the bytes may differ from `contents`."""
+        return self.version != 0
+
+
+class StagedLeaf(Node):
+    """A symlink, FIFO, socket or device node."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, number: int, kind: Kind, mode: int, uid: int, gid: int, now_ns: int, target: bytes) -> None:
+        super().__init__(number, kind, mode, uid, gid, now_ns)
+        self.target = target
+        """A symlink's target; the device number, 8 bytes little-endian, of a device node."""

@@ -1,0 +1,365 @@
+"""
+Pipelines and jobs in the store: create, find, list, change, delete.
+
+Everything here works inside a transaction that the caller opens, but for the functions that say
+otherwise; so a pipeline, its output repo and its first job appear together or not at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from pfsfuse.errors import ConflictError, ExistsError, InvalidNameError, NotFoundError
+from pfsfuse.ids import BranchName, CommitId, RepoName, new_commit_id
+from pfsfuse.mount.views import forget_views
+from pfsfuse.store.index import ReadTxn, Table, WriteTxn
+from pfsfuse.store.store import Store
+from pfsfuse.trees.tree import Trees
+from pfsfuse.versions.branches import create_branch, find_branch, subvenance
+from pfsfuse.versions.commits import commit, drop_open_commit, finish_commit, resolve, start_commit
+from pfsfuse.versions.model import BranchRef, CommitRef, Origin, decode, encode
+from pfsfuse.versions.repos import create_repo, delete_repo, find_repo, repo
+from runner.spec.model import Job, Pipeline, from_json, to_json
+
+from .model import ContainerRecord, JobInputRef, JobRecord, JobState, PipelineRecord
+
+CURSOR = b"cursor\0runner"
+"""In META: how far in the change log the runner has made jobs of what it saw."""
+
+MASTER = "master"
+
+Record = TypeVar("Record", PipelineRecord, JobRecord, ContainerRecord)
+
+
+class PipelineNotFoundError(NotFoundError):
+    """There is no pipeline of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"pipeline {name} not found; `pfs list pipeline` names those that exist")
+        self.name = name
+
+
+class PipelineExistsError(ExistsError):
+    """The name of the pipeline is taken."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"pipeline {name} already exists")
+        self.name = name
+
+
+class PipelineInUseError(ConflictError):
+    """Other pipelines read the output of this one."""
+
+
+class JobNotFoundError(NotFoundError):
+    """There is no such job."""
+
+
+# Pipelines
+
+
+def pipeline_key(name: str) -> bytes:
+    return b"pipeline\0" + name.encode()
+
+
+def find_pipeline(txn: ReadTxn, name: str) -> PipelineRecord | None:
+    """Return a pipeline, or None."""
+    raw = txn.get(Table.DOCUMENTS, pipeline_key(name))
+    return decode(raw, PipelineRecord) if raw is not None else None
+
+
+def pipeline(txn: ReadTxn, name: str) -> PipelineRecord:
+    """Return a pipeline; PipelineNotFoundError."""
+    found = find_pipeline(txn, name)
+    if found is None:
+        raise PipelineNotFoundError(name)
+    return found
+
+
+def pipelines(txn: ReadTxn) -> Iterator[PipelineRecord]:
+    """Yield all pipelines, by name."""
+    for _, raw in txn.scan(Table.DOCUMENTS, b"pipeline\0"):
+        yield decode(raw, PipelineRecord)
+
+
+def spec_of(record: PipelineRecord) -> Pipeline:
+    """Return what a pipeline does."""
+    return from_json(record.spec, Pipeline)
+
+
+def output_of(record: PipelineRecord) -> BranchRef:
+    """Return the branch that a pipeline writes."""
+    return BranchRef(RepoName(record.name), BranchName(MASTER))
+
+
+def inputs_of(spec: Pipeline) -> list[BranchRef]:
+    """Return the branches that a pipeline reads."""
+    return [BranchRef(RepoName(each.repo), BranchName(each.branch)) for each in spec.inputs]
+
+
+def create_pipeline(txn: WriteTxn, trees: Trees, spec: Pipeline) -> PipelineRecord:
+    """
+    Create a pipeline, its output repo and, for data that is there already, its first job.
+
+    PipelineExistsError; RepoNotFoundError for an input that does not exist; RepoExistsError if the
+    name is taken by a repo.
+    """
+    from .triggers import trigger_pipeline
+
+    if find_pipeline(txn, spec.name) is not None:
+        raise PipelineExistsError(spec.name)
+    for ref in inputs_of(spec):
+        repo(txn, ref.repo)
+        if find_branch(txn, ref.repo, ref.branch) is None:
+            create_branch(txn, ref.repo, ref.branch)
+    create_repo(txn, spec.name, description=f"Output of the pipeline {spec.name}")
+    output = create_branch(txn, RepoName(spec.name), MASTER, provenance=inputs_of(spec)).ref
+    _add_placeholder(txn, trees, output)
+    record = PipelineRecord(spec.name, 1, time.time_ns(), to_json(spec))
+    put_pipeline(txn, record)
+    trigger_pipeline(txn, record)
+    return record
+
+
+def _add_placeholder(txn: WriteTxn, trees: Trees, output: BranchRef) -> None:
+    """Give an output branch its empty first commit, as the original does."""
+    started = start_commit(
+        txn,
+        output.repo,
+        output.branch,
+        origin=Origin.AUTO,
+        placeholder=True,
+        description="empty, until the first job",
+    )
+    finish_commit(txn, started.ref, trees.empty_directory(mtime_ns=started.started_ns))
+
+
+def put_pipeline(txn: WriteTxn, record: PipelineRecord) -> None:
+    """Write a pipeline's record."""
+    txn.put(Table.DOCUMENTS, pipeline_key(record.name), encode(record))
+
+
+def delete_pipeline(txn: WriteTxn, name: str, *, force: bool = False, keep_repo: bool = False) -> None:
+    """
+    Delete a pipeline with its jobs and, unless *keep_repo*, its output repo.
+
+    PipelineInUseError if another pipeline reads that, unless *force*.  A job that runs is
+    killed by the runner when it sees that the pipeline is gone.
+    """
+    record = pipeline(txn, name)
+    users = subvenance(txn, output_of(record))
+    if users and not force:
+        names = ", ".join(user.repo for user in users)
+        raise PipelineInUseError(f"pipeline {name} cannot be deleted: {names} reads its output; use --force")
+    for job in list(jobs(txn, pipeline_name=name)):
+        if not job.state.is_final:
+            _drop_output(txn, job)
+        delete_job(txn, job)
+    txn.delete(Table.DOCUMENTS, pipeline_key(name))
+    if not keep_repo and find_repo(txn, RepoName(name)) is not None:
+        delete_repo(txn, name, force=force)
+
+
+def _drop_output(txn: WriteTxn, job: JobRecord) -> None:
+    ref = output_ref(job)
+    line = find_branch(txn, RepoName(job.output_repo), job.output_branch)
+    if line is not None and line.open == ref.commit:
+        drop_open_commit(txn, ref)
+
+
+# Jobs
+
+
+def job_key(pipeline_name: str, job_id: CommitId | bytes = b"") -> bytes:
+    return b"job\0%s\0%s" % (pipeline_name.encode(), job_id)
+
+
+def container_key(job: JobRecord, number: int | None = None) -> bytes:
+    suffix = number.to_bytes(4, "big") if number is not None else b""
+    return b"container\0%s\0%s%s" % (job.pipeline.encode(), job.id, suffix)
+
+
+def output_ref(job: JobRecord) -> CommitRef:
+    """Return the commit that a job makes."""
+    return CommitRef(RepoName(job.output_repo), job.id)
+
+
+def find_job(txn: ReadTxn, pipeline_name: str, job_id: CommitId) -> JobRecord | None:
+    """Return a job, or None."""
+    raw = txn.get(Table.DOCUMENTS, job_key(pipeline_name, job_id))
+    return decode(raw, JobRecord) if raw is not None else None
+
+
+def jobs(txn: ReadTxn, *, pipeline_name: str | None = None) -> Iterator[JobRecord]:
+    """Yield jobs, of one pipeline or of all, in no order."""
+    prefix = b"job\0" if pipeline_name is None else job_key(pipeline_name)
+    for _, raw in txn.scan(Table.DOCUMENTS, prefix):
+        yield decode(raw, JobRecord)
+
+
+def list_jobs(
+    txn: ReadTxn, *, pipeline_name: str | None = None, output: CommitRef | None = None
+) -> list[JobRecord]:
+    """Return jobs, newest first: all, one pipeline's, or the one that made the commit *output*."""
+    if pipeline_name is not None:
+        pipeline(txn, pipeline_name)
+    found = [
+        job
+        for job in jobs(txn, pipeline_name=pipeline_name)
+        if output is None or (job.output_repo == output.repo and job.id == output.commit)
+    ]
+    return sorted(found, key=lambda job: (job.created_ns, job.pipeline), reverse=True)
+
+
+def jobs_named(txn: ReadTxn, text: str) -> list[JobRecord]:
+    """
+    Return the jobs that *text* means: `pipeline@id`, or an id, which several pipelines may share.
+
+    Ids may be shortened to a unique beginning.  JobNotFoundError.
+    """
+    name, at, digits = text.rpartition("@")
+    candidates = jobs(txn, pipeline_name=None if not at else name if name != "job" else "")
+    found = [job for job in candidates if len(digits) >= 4 and job.id.hex().startswith(digits.lower())]
+    if not found:
+        raise JobNotFoundError(f"job {text} not found; `pfs list job` names those that exist")
+    if len({job.id for job in found}) > 1:
+        raise InvalidNameError(f"{text!r} fits several jobs; give more digits")
+    return found
+
+
+def put_job(txn: WriteTxn, job: JobRecord) -> None:
+    """Write a job's record.  Only its last state goes into the journal."""
+    txn.put(Table.DOCUMENTS, job_key(job.pipeline, job.id), encode(job), journal=job.state.is_final)
+
+
+def delete_job(txn: WriteTxn, job: JobRecord) -> None:
+    """Remove a job's records, logs and views."""
+    for key, _ in list(txn.scan(Table.DOCUMENTS, container_key(job))):
+        txn.delete(Table.DOCUMENTS, key)
+    txn.delete(Table.DOCUMENTS, job_key(job.pipeline, job.id))
+    forget_views(txn, job.id.hex())
+
+
+def put_container(txn: WriteTxn, job: JobRecord, record: ContainerRecord) -> None:
+    """Write what became of one container of a job."""
+    txn.put(Table.DOCUMENTS, container_key(job, record.number), encode(record))
+
+
+def containers(txn: ReadTxn, job: JobRecord) -> list[ContainerRecord]:
+    """Return what is known of a job's containers, by number."""
+    return [decode(raw, ContainerRecord) for _, raw in txn.scan(Table.DOCUMENTS, container_key(job))]
+
+
+def work_of(txn: ReadTxn, job: JobRecord) -> Pipeline | Job:
+    """Return what a job runs; PipelineNotFoundError if its pipeline is gone."""
+    return from_json(job.spec, Job) if job.spec else spec_of(pipeline(txn, job.pipeline))
+
+
+def create_job(txn: WriteTxn, spec: Job) -> JobRecord:
+    """
+    Create a one-off job.
+
+    Its output goes to a repo of its own, `job_<id>`, or to that of the parent job.  Its inputs are
+    commits that exist: CommitNotFoundError, RepoNotFoundError.
+    """
+    job_id = new_commit_id()
+    inputs = []
+    for each in spec.inputs:
+        found = resolve(txn, RepoName(each.repo), each.commit)
+        inputs.append(JobInputRef(found.repo, found.branch, found.id))
+    parent = _one_job(txn, spec.parent_job) if spec.parent_job else None
+    if parent is not None:
+        output = parent.output_repo
+    else:
+        output = f"job_{job_id.hex()}"
+        create_repo(txn, output, description="Output of a one-off job")
+        sources = [BranchRef(RepoName(each.repo), BranchName(each.branch)) for each in inputs]
+        create_branch(
+            txn,
+            RepoName(output),
+            MASTER,
+            provenance=[ref for ref in sources if find_branch(txn, ref.repo, ref.branch) is not None],
+        )
+    made = JobRecord(
+        job_id,
+        "",
+        1,
+        time.time_ns(),
+        output,
+        tuple(inputs),
+        spec=to_json(spec),
+        parent_job=parent.id if parent is not None else None,
+    )
+    put_job(txn, made)
+    return made
+
+
+def _one_job(txn: ReadTxn, text: str) -> JobRecord:
+    found = jobs_named(txn, text)
+    if len(found) > 1:
+        names = ", ".join(job.name for job in found)
+        raise InvalidNameError(f"several jobs have the id {text}: {names}; name one of them")
+    return found[0]
+
+
+# What waiting needs
+
+
+def downstream_jobs(txn: ReadTxn, commit_id: CommitId) -> list[JobRecord]:
+    """Return the jobs that the change *commit_id* caused."""
+    return [job for job in jobs(txn) if job.id == commit_id]
+
+
+def has_readers(txn: ReadTxn, refs: Sequence[BranchRef]) -> bool:
+    """Say whether any pipeline reads one of these branches."""
+    wanted = set(refs)
+    return any(wanted & set(inputs_of(spec_of(record))) for record in pipelines(txn))
+
+
+def cursor(txn: ReadTxn) -> int:
+    """Return how far in the change log the runner is."""
+    raw = txn.get(Table.META, CURSOR)
+    return int.from_bytes(raw, "big") if raw is not None else 0
+
+
+def set_cursor(txn: WriteTxn, sequence: int) -> None:
+    """Note that jobs were made of everything up to *sequence*."""
+    txn.put(Table.META, CURSOR, sequence.to_bytes(8, "big"))
+
+
+LOCK_NAME = "runner.lock"
+
+
+def is_runner_up(store: Store) -> bool:
+    """Say whether a runner of this store is alive."""
+    try:
+        fd = os.open(store.run / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
+
+
+def change(record: Record, **values: object) -> Record:
+    """Return *record* with some values replaced."""
+    return msgspec.structs.replace(record, **values)
+
+
+def is_settled(txn: ReadTxn, job: JobRecord) -> bool:
+    """Say whether a job's record and its output commit are both final."""
+    found = commit(txn, RepoName(job.output_repo), job.id) if job.state is JobState.SUCCESS else None
+    return job.state.is_final and (found is None or found.is_finished)
+
+
