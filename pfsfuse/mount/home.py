@@ -105,8 +105,9 @@ class Home:
         """Return the staged node of *place*, with its parents; PathNotFoundError for a removed directory."""
         if place.follows is not None:
             return self.stage(place.current, overlay)
-        if place.node is not None:
-            return place.node
+        staged = place.node
+        if staged is not None:
+            return staged
         if place.is_detached:
             assert place.entry is not None
             if place.entry.kind == Kind.DIRECTORY:

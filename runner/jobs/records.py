@@ -165,7 +165,7 @@ def delete_job(txn: WriteTxn, job: JobRecord) -> None:
     for key, _ in list(txn.scan(Table.DOCUMENTS, container_key(job))):
         txn.delete(Table.DOCUMENTS, key)
     txn.delete(Table.DOCUMENTS, job_key(job.pipeline, job.id))
-    forget_views(txn, job.id.hex())
+    forget_views(txn, job.name)
 
 
 def put_container(txn: WriteTxn, job: JobRecord, record: ContainerRecord) -> None:
