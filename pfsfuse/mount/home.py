@@ -42,6 +42,7 @@ class Home:
         self.overlay: Overlay | None = None
         self.writers: set[FileHandle] = set()
         """Handles that are open for writing."""
+        self._closed = trio.Event()
         self.changed_at = time.monotonic()
         self.gate: trio.Event | None = None
         """Set while a finish runs: whoever wants to change something waits for it."""
@@ -133,6 +134,18 @@ class Home:
         node = self.stage(place, overlay)
         assert isinstance(node, StagedFile)
         return node
+
+    def writer_closed(self, handle: FileHandle) -> None:
+        """Note that a handle is open for writing no more."""
+        self.writers.discard(handle)
+        self._closed.set()
+
+    async def writers_gone(self, within_s: float) -> None:
+        """Wait, *within_s* at most, until no handle is open for writing: RELEASE comes after close(2) has returned."""
+        with trio.move_on_after(within_s):
+            while any(not handle.is_cut for handle in self.writers):
+                self._closed = trio.Event()
+                await self._closed.wait()
 
     def supersede(self, place: LivePlace, found: Found, size: int, count: int) -> None:
         """
