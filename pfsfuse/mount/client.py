@@ -7,6 +7,7 @@ Both raise the mount's own errors, and UnavailableError when no mount runs.
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,11 @@ class MountClient:
     def apply(self, ref: BranchRef, changes: ChangeSet, *, description: str = "") -> tuple[CommitId, bool]:
         """Hand over a change set; return the commit that has it and whether that is finished."""
         commit_id, finished = self.call(
-            "apply", repo=ref.repo, branch=ref.branch, changes=encode_changes(changes), description=description
+            "apply",
+            repo=ref.repo,
+            branch=ref.branch,
+            changes=encode_changes(changes),
+            description=description,
         )
         return CommitId(commit_id), finished
 
@@ -108,6 +113,8 @@ class AsyncMountClient:
         self._run = run
         self._stream: trio.SocketStream | None = None
         self._turn = trio.Lock()
+        self.life = 0
+        """The process id of the mount that set the last view: changes when the mount is restarted."""
 
     async def call(self, operation: str, **arguments: object) -> Any:
         """Send a request and return its result, or raise its error; connects when needed."""
@@ -140,8 +147,8 @@ class AsyncMountClient:
     async def set_view(
         self, worker: str, inputs: dict[bytes, Shown], out: Entry | None = None, *, writable: bool = True
     ) -> None:
-        """Have a worker see *inputs*, and an `out` that starts as *out*; see views.py."""
-        await self.call("view.set", worker=worker, inputs=inputs, out=out, writable=writable)
+        """Have a worker see *inputs*, and an `out` that starts as *out*; see views.py.  Sets `life`."""
+        self.life = await self.call("view.set", worker=worker, inputs=inputs, out=out, writable=writable)
 
     async def seal_view(self, worker: str) -> Sealed:
         """Return what is in a worker's `out`; nothing can be written there afterwards."""
@@ -149,6 +156,11 @@ class AsyncMountClient:
 
     async def drop_view(self, worker: str) -> None:
         await self.call("view.drop", worker=worker)
+
+    async def drop_view_quietly(self, worker: str) -> None:
+        """Drop a view if the mount is there."""
+        with suppress(UnavailableError):
+            await self.drop_view(worker)
 
     async def status(self) -> dict[str, Any]:
         found: dict[str, Any] = await self.call("status")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -73,7 +74,9 @@ class Control:
             operation, arguments = wire.decode_request(body)
             handler = self._handlers().get(operation)
             if handler is None:
-                raise InvalidNameError(f"the mount knows no operation {operation!r}; is it of another version?")
+                raise InvalidNameError(
+                    f"the mount knows no operation {operation!r}; is it of another version?"
+                )
             return wire.success(await handler(**arguments))
         except PfsError as error:
             return wire.failure(error)
@@ -109,7 +112,9 @@ class Control:
     async def _finish(
         self, repo: str, branch: str, description: str | None, error: str, force: bool
     ) -> bytes:
-        done = await self._commits.finish(_ref(repo, branch), description=description, error=error, force=force)
+        done = await self._commits.finish(
+            _ref(repo, branch), description=description, error=error, force=force
+        )
         return done.id
 
     async def _drop(self, repo: str, branch: str) -> None:
@@ -120,10 +125,11 @@ class Control:
         made = await self._commits.apply(_ref(repo, branch), decoded, description=description)
         return made.id, made.is_finished
 
-    async def _set_view(self, worker: str, inputs: dict[bytes, Any], out: Any, writable: bool) -> None:
+    async def _set_view(self, worker: str, inputs: dict[bytes, Any], out: Any, writable: bool) -> int:
         shown = msgspec.convert(inputs, dict[bytes, Shown])
         base = msgspec.convert(out, Entry) if out is not None else None
         self._commits.vfs.views.set(worker, shown, base, writable=writable)
+        return os.getpid()
 
     async def _seal_view(self, worker: str) -> object:
         return await self._commits.vfs.views.seal(worker)
@@ -159,5 +165,3 @@ async def _receive(stream: trio.SocketStream, count: int) -> bytes | None:
             return None
         data += part
     return bytes(data)
-
-

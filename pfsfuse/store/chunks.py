@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StoreError
@@ -102,11 +103,13 @@ class Chunks:
                 self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="pfs-compress")
             return self._pool
 
-    def _in_background(self, object_id: ChunkId, data: bytes, kind: ObjectKind, result: Future[Location]) -> None:
+    def _in_background(
+        self, object_id: ChunkId, data: bytes, kind: ObjectKind, result: Future[Location]
+    ) -> None:
         try:
-            self._compress_and_append(object_id, data, kind, result)
-        except Exception:  # noqa: S110 - the error is in *result*, and sync() raises it
-            pass
+            with suppress(Exception):
+                # What went wrong is in *result*, and the next sync raises it.
+                self._compress_and_append(object_id, data, kind, result)
         finally:
             self._in_flight.release()
 

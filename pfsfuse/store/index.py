@@ -189,7 +189,9 @@ class WriteTxn(ReadTxn):
         self.sealed_sequence = number
 
     def _trim_changes(self, up_to: int) -> None:
-        old = [key for key, _ in self.scan(Table.CHANGES) if _U64.unpack(key)[0] <= up_to] if up_to > 0 else []
+        old = (
+            [key for key, _ in self.scan(Table.CHANGES) if _U64.unpack(key)[0] <= up_to] if up_to > 0 else []
+        )
         for key in old:
             self.delete(Table.CHANGES, key)
 
@@ -198,7 +200,9 @@ class WriteTxn(ReadTxn):
         for label, key, value in batch:
             table = _BY_LABEL.get(label)
             if table is None:
-                raise StoreError(f"the journal names a table {label!r} that this version of pfs does not know")
+                raise StoreError(
+                    f"the journal names a table {label!r} that this version of pfs does not know"
+                )
             if value is None:
                 self._txn.delete(key, db=self._tables[table])
             else:

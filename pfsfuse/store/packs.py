@@ -80,7 +80,9 @@ class Location:
         try:
             return Location(*LOCATION.unpack(data))
         except struct.error as error:
-            raise StoreError("an entry of the index has the wrong length; run `pfs fsck --rebuild-index`") from error
+            raise StoreError(
+                "an entry of the index has the wrong length; run `pfs fsck --rebuild-index`"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +372,9 @@ class PackReader:
                 f"pack {location.pack:08x} cannot be read at byte {location.offset}: {error.strerror}"
             ) from error
         if len(data) != location.stored:
-            raise TornPackError(pack_path(self._folder, location.pack), location.offset, "the file ends too early")
+            raise TornPackError(
+                pack_path(self._folder, location.pack), location.offset, "the file ends too early"
+            )
         return data
 
     def _open(self, number: int) -> int:
@@ -380,7 +384,9 @@ class PackReader:
                 try:
                     self._fds[number] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 except OSError as error:
-                    raise StoreError(f"pack {path} cannot be opened: {error.strerror}; run `pfs fsck`") from error
+                    raise StoreError(
+                        f"pack {path} cannot be opened: {error.strerror}; run `pfs fsck`"
+                    ) from error
             return self._fds[number]
 
     def close(self) -> None:

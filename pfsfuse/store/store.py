@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 
 _NETWORK_FILE_SYSTEMS = frozenset(
-    "nfs nfs4 cifs smb3 smbfs ceph glusterfs afs lustre 9p fuse.sshfs fuse.glusterfs fuse.s3fs".split()
+    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "afs", "lustre", "9p")
+    + ("fuse.sshfs", "fuse.glusterfs", "fuse.s3fs")
 )
 
 
@@ -113,8 +114,12 @@ class Store:
             if txn.sealed_batch is not None and txn.sealed_sequence is not None:
                 self._journal(txn.sealed_sequence, txn.sealed_batch)
         if txn.sealed_sequence is not None:
-            for hook in self._after_write:
-                hook()
+            self.poke()
+
+    def poke(self) -> None:
+        """Have everybody who waits for news look."""
+        for hook in self._after_write:
+            hook()
 
     def flush(self) -> None:
         """Make every object put so far durable and visible to all processes."""
@@ -180,7 +185,9 @@ def _read_or_make_format(root: Path) -> Format:
 def _make_format(root: Path, path: Path) -> Format:
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(entry.name not in ("run",) and not entry.name.startswith(".format") for entry in root.iterdir()):
-        raise StoreError(f"{root} is neither empty nor a store: format.json is missing; choose another PFS_ROOT")
+        raise StoreError(
+            f"{root} is neither empty nor a store: format.json is missing; choose another PFS_ROOT"
+        )
     os.chmod(root, 0o700)
     made = Format(FORMAT, secrets.token_hex(16), chunker.CUTTING.recorded())
     # Two processes may start at once: link() lets exactly one of the two files win.

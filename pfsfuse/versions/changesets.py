@@ -113,16 +113,12 @@ def _make_directory(overlay: Overlay, change: MakeDirectory) -> None:
     parent, name, wanted = _parent(overlay, change.path), change.path[-1], change.entry
     there = overlay.lookup(parent, name)
     if there is None:
-        node = overlay.create(
-            parent, name, Kind.DIRECTORY, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid
-        )
+        node = overlay.create(parent, name, Kind.DIRECTORY, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid)
     elif there.kind != Kind.DIRECTORY:
         raise NotADirectoryPathError(f"/{_shown(change.path)} is a file; a directory cannot replace it")
     else:
         node = overlay.promote(parent, name)
-    overlay.set_attributes(
-        node, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns
-    )
+    overlay.set_attributes(node, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns)
 
 
 def _parent(overlay: Overlay, path: Path) -> StagedDirectory:
@@ -135,7 +131,9 @@ def _parent(overlay: Overlay, path: Path) -> StagedDirectory:
         else:
             current = overlay.promote(current, name)
         if not isinstance(current, StagedDirectory):
-            raise NotADirectoryPathError(f"/{_shown(path[: position + 1])} is a file; /{_shown(path)} cannot be")
+            raise NotADirectoryPathError(
+                f"/{_shown(path[: position + 1])} is a file; /{_shown(path)} cannot be"
+            )
     assert isinstance(current, StagedDirectory)
     return current
 
@@ -155,7 +153,9 @@ def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSe
             before = trees.resolve(root, change.path)
             if before is not None and before.kind == Kind.FILE:
                 joined = file_contents.concat(objects, [Contents.of(before), Contents.of(change.entry)])
-                entry = joined.entry(mode=before.mode, uid=before.uid, gid=before.gid, mtime_ns=change.entry.mtime_ns)
+                entry = joined.entry(
+                    mode=before.mode, uid=before.uid, gid=before.gid, mtime_ns=change.entry.mtime_ns
+                )
                 pending[change.path] = entry
                 continue
         if not isinstance(change, Delete):
@@ -166,9 +166,7 @@ def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSe
     return trees.apply(root, pending, mtime_ns=mtime_ns) if pending else root
 
 
-def _directory(
-    trees: Trees, root: Entry, pending: dict[Path, Entry | None], change: MakeDirectory
-) -> Entry:
+def _directory(trees: Trees, root: Entry, pending: dict[Path, Entry | None], change: MakeDirectory) -> Entry:
     """Return the directory that *change* makes of what is at its path; changes below it are pending still."""
     path, wanted = change.path, change.entry
     there = pending[path] if path in pending else trees.resolve(root, path)
@@ -182,7 +180,9 @@ def _directory(
     )
 
 
-def _check_fits(trees: Trees, root: Entry, pending: dict[Path, Entry | None], path: Path, entry: Entry) -> None:
+def _check_fits(
+    trees: Trees, root: Entry, pending: dict[Path, Entry | None], path: Path, entry: Entry
+) -> None:
     for length in range(1, len(path)):
         above = path[:length]
         found = pending[above] if above in pending else trees.resolve(root, above)

@@ -16,9 +16,10 @@ import enum
 
 import msgspec
 
-from pfsfuse.ids import CommitId
+from pfsfuse.ids import BranchName, CommitId, RepoName
 from pfsfuse.trees.entry import Entry
 from pfsfuse.versions.forks import ForkChange
+from pfsfuse.versions.model import CommitRef
 
 
 class PipelineState(enum.StrEnum):
@@ -69,9 +70,13 @@ class PipelineRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 class JobInputRef(msgspec.Struct, frozen=True, array_like=True):
     """An input commit of a job; it may still be in the making."""
 
-    repo: str
-    branch: str
+    repo: RepoName
+    branch: BranchName
     commit: CommitId
+
+    @property
+    def ref(self) -> CommitRef:
+        return CommitRef(self.repo, self.commit)
 
 
 class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -98,6 +103,8 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     done: int = 0
     image: str = ""
     """Name and id of the image that ran."""
+    log: Entry | None = None
+    """The log as a file of the store, once the job has ended (logs.py)."""
 
     @property
     def name(self) -> str:
@@ -122,5 +129,3 @@ class ContainerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     max_rss_bytes: int = 0
     changes: tuple[ForkChange, ...] = ()
     """What it left in /pfs/out, against what it found there."""
-    log: Entry | None = None
-    """The log as a file of the store (logs.py)."""

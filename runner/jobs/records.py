@@ -1,33 +1,28 @@
 """
-Pipelines and jobs in the store: create, find, list, change, delete.
+Pipelines and jobs in the store: find, list, write, remove.
 
-Everything here works inside a transaction that the caller opens, but for the functions that say
-otherwise; so a pipeline, its output repo and its first job appear together or not at all.
+Everything here works inside a transaction that the caller opens.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
 
-from pfsfuse.errors import ConflictError, ExistsError, InvalidNameError, NotFoundError
-from pfsfuse.ids import BranchName, CommitId, RepoName, new_commit_id
+from pfsfuse.errors import InvalidNameError, NotFoundError
+from pfsfuse.ids import BranchName, CommitId, RepoName
 from pfsfuse.mount.views import forget_views
 from pfsfuse.store.index import ReadTxn, Table, WriteTxn
 from pfsfuse.store.store import Store
-from pfsfuse.trees.tree import Trees
-from pfsfuse.versions.branches import create_branch, find_branch, subvenance
-from pfsfuse.versions.commits import commit, drop_open_commit, finish_commit, resolve, start_commit
-from pfsfuse.versions.model import BranchRef, CommitRef, Origin, decode, encode
-from pfsfuse.versions.repos import create_repo, delete_repo, find_repo, repo
-from runner.spec.model import Job, Pipeline, from_json, to_json
+from pfsfuse.versions.commits import commit
+from pfsfuse.versions.model import BranchRef, CommitRef, decode, encode
+from runner.spec.model import Job, Pipeline, from_json
 
-from .model import ContainerRecord, JobInputRef, JobRecord, JobState, PipelineRecord
+from .model import ContainerRecord, JobRecord, JobState, PipelineRecord
 
 CURSOR = b"cursor\0runner"
 """In META: how far in the change log the runner has made jobs of what it saw."""
@@ -43,18 +38,6 @@ class PipelineNotFoundError(NotFoundError):
     def __init__(self, name: str) -> None:
         super().__init__(f"pipeline {name} not found; `pfs list pipeline` names those that exist")
         self.name = name
-
-
-class PipelineExistsError(ExistsError):
-    """The name of the pipeline is taken."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"pipeline {name} already exists")
-        self.name = name
-
-
-class PipelineInUseError(ConflictError):
-    """Other pipelines read the output of this one."""
 
 
 class JobNotFoundError(NotFoundError):
@@ -103,74 +86,9 @@ def inputs_of(spec: Pipeline) -> list[BranchRef]:
     return [BranchRef(RepoName(each.repo), BranchName(each.branch)) for each in spec.inputs]
 
 
-def create_pipeline(txn: WriteTxn, trees: Trees, spec: Pipeline) -> PipelineRecord:
-    """
-    Create a pipeline, its output repo and, for data that is there already, its first job.
-
-    PipelineExistsError; RepoNotFoundError for an input that does not exist; RepoExistsError if the
-    name is taken by a repo.
-    """
-    from .triggers import trigger_pipeline
-
-    if find_pipeline(txn, spec.name) is not None:
-        raise PipelineExistsError(spec.name)
-    for ref in inputs_of(spec):
-        repo(txn, ref.repo)
-        if find_branch(txn, ref.repo, ref.branch) is None:
-            create_branch(txn, ref.repo, ref.branch)
-    create_repo(txn, spec.name, description=f"Output of the pipeline {spec.name}")
-    output = create_branch(txn, RepoName(spec.name), MASTER, provenance=inputs_of(spec)).ref
-    _add_placeholder(txn, trees, output)
-    record = PipelineRecord(spec.name, 1, time.time_ns(), to_json(spec))
-    put_pipeline(txn, record)
-    trigger_pipeline(txn, record)
-    return record
-
-
-def _add_placeholder(txn: WriteTxn, trees: Trees, output: BranchRef) -> None:
-    """Give an output branch its empty first commit, as the original does."""
-    started = start_commit(
-        txn,
-        output.repo,
-        output.branch,
-        origin=Origin.AUTO,
-        placeholder=True,
-        description="empty, until the first job",
-    )
-    finish_commit(txn, started.ref, trees.empty_directory(mtime_ns=started.started_ns))
-
-
 def put_pipeline(txn: WriteTxn, record: PipelineRecord) -> None:
     """Write a pipeline's record."""
     txn.put(Table.DOCUMENTS, pipeline_key(record.name), encode(record))
-
-
-def delete_pipeline(txn: WriteTxn, name: str, *, force: bool = False, keep_repo: bool = False) -> None:
-    """
-    Delete a pipeline with its jobs and, unless *keep_repo*, its output repo.
-
-    PipelineInUseError if another pipeline reads that, unless *force*.  A job that runs is
-    killed by the runner when it sees that the pipeline is gone.
-    """
-    record = pipeline(txn, name)
-    users = subvenance(txn, output_of(record))
-    if users and not force:
-        names = ", ".join(user.repo for user in users)
-        raise PipelineInUseError(f"pipeline {name} cannot be deleted: {names} reads its output; use --force")
-    for job in list(jobs(txn, pipeline_name=name)):
-        if not job.state.is_final:
-            _drop_output(txn, job)
-        delete_job(txn, job)
-    txn.delete(Table.DOCUMENTS, pipeline_key(name))
-    if not keep_repo and find_repo(txn, RepoName(name)) is not None:
-        delete_repo(txn, name, force=force)
-
-
-def _drop_output(txn: WriteTxn, job: JobRecord) -> None:
-    ref = output_ref(job)
-    line = find_branch(txn, RepoName(job.output_repo), job.output_branch)
-    if line is not None and line.open == ref.commit:
-        drop_open_commit(txn, ref)
 
 
 # Jobs
@@ -243,7 +161,7 @@ def delete_job(txn: WriteTxn, job: JobRecord) -> None:
     for key, _ in list(txn.scan(Table.DOCUMENTS, container_key(job))):
         txn.delete(Table.DOCUMENTS, key)
     txn.delete(Table.DOCUMENTS, job_key(job.pipeline, job.id))
-    forget_views(txn, job.id.hex())
+    forget_views(txn, job.name)
 
 
 def put_container(txn: WriteTxn, job: JobRecord, record: ContainerRecord) -> None:
@@ -259,53 +177,6 @@ def containers(txn: ReadTxn, job: JobRecord) -> list[ContainerRecord]:
 def work_of(txn: ReadTxn, job: JobRecord) -> Pipeline | Job:
     """Return what a job runs; PipelineNotFoundError if its pipeline is gone."""
     return from_json(job.spec, Job) if job.spec else spec_of(pipeline(txn, job.pipeline))
-
-
-def create_job(txn: WriteTxn, spec: Job) -> JobRecord:
-    """
-    Create a one-off job.
-
-    Its output goes to a repo of its own, `job_<id>`, or to that of the parent job.  Its inputs are
-    commits that exist: CommitNotFoundError, RepoNotFoundError.
-    """
-    job_id = new_commit_id()
-    inputs = []
-    for each in spec.inputs:
-        found = resolve(txn, RepoName(each.repo), each.commit)
-        inputs.append(JobInputRef(found.repo, found.branch, found.id))
-    parent = _one_job(txn, spec.parent_job) if spec.parent_job else None
-    if parent is not None:
-        output = parent.output_repo
-    else:
-        output = f"job_{job_id.hex()}"
-        create_repo(txn, output, description="Output of a one-off job")
-        sources = [BranchRef(RepoName(each.repo), BranchName(each.branch)) for each in inputs]
-        create_branch(
-            txn,
-            RepoName(output),
-            MASTER,
-            provenance=[ref for ref in sources if find_branch(txn, ref.repo, ref.branch) is not None],
-        )
-    made = JobRecord(
-        job_id,
-        "",
-        1,
-        time.time_ns(),
-        output,
-        tuple(inputs),
-        spec=to_json(spec),
-        parent_job=parent.id if parent is not None else None,
-    )
-    put_job(txn, made)
-    return made
-
-
-def _one_job(txn: ReadTxn, text: str) -> JobRecord:
-    found = jobs_named(txn, text)
-    if len(found) > 1:
-        names = ", ".join(job.name for job in found)
-        raise InvalidNameError(f"several jobs have the id {text}: {names}; name one of them")
-    return found[0]
 
 
 # What waiting needs
@@ -361,5 +232,3 @@ def is_settled(txn: ReadTxn, job: JobRecord) -> bool:
     """Say whether a job's record and its output commit are both final."""
     found = commit(txn, RepoName(job.output_repo), job.id) if job.state is JobState.SUCCESS else None
     return job.state.is_final and (found is None or found.is_finished)
-
-

@@ -1,0 +1,149 @@
+"""
+Logs of jobs: what the containers print, and what the runner has to say about them.
+
+While a job runs its log is a plain file, <store>/logs/<id>-<pipeline>.log, that can be followed;
+when it ends the log becomes a file of the store and the plain one goes.
+
+    line = nanoseconds SPACE container SPACE stream SPACE text NEWLINE
+
+`stream` is o, e or s: standard output, standard error, the runner itself.  Upper case means that
+the line is continued: lines above 64 KiB come in pieces.  The text is the bytes as printed.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pfsfuse.ids import CommitId
+from pfsfuse.store.store import Store
+from pfsfuse.trees.contents import Contents, ContentsWriter, Reader
+from pfsfuse.trees.entry import Entry
+
+from .model import JobRecord
+
+_LONGEST = 64 << 10
+_STEP = 1 << 20
+
+
+class Source(enum.StrEnum):
+    """Who wrote a line."""
+
+    OUT = "o"
+    ERR = "e"
+    RUNNER = "s"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a log."""
+
+    time_ns: int
+    container: int
+    source: Source
+    text: bytes
+    """Without its newline."""
+
+
+def live_path(store: Store, job: JobRecord) -> Path:
+    """Return where the log of a running job is."""
+    return _path(store, job.pipeline, job.id)
+
+
+def _path(store: Store, pipeline: str, job_id: CommitId) -> Path:
+    return store.root / "logs" / f"{job_id.hex()}-{pipeline or 'job'}.log"
+
+
+class LogWriter:
+    """Writes the log of a running job; goes on with one that an earlier runner began."""
+
+    def __init__(self, store: Store, job: JobRecord) -> None:
+        self._store = store
+        self.path = live_path(store, job)
+        self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._file: BinaryIO = open(self.path, "ab")  # noqa: SIM115 - closed by `keep`
+        self._partial: dict[tuple[int, Source], bytes] = {}
+
+    def write(self, container: int, source: Source, data: bytes) -> None:
+        """Add output; whole lines are written, the rest waits for its end."""
+        key = (container, source)
+        *lines, rest = (self._partial.pop(key, b"") + data).split(b"\n")
+        for line in lines:
+            self._line(container, source, line)
+        while len(rest) > _LONGEST:
+            self._line(container, source, rest[:_LONGEST], continues=True)
+            rest = rest[_LONGEST:]
+        if rest:
+            self._partial[key] = rest
+        self._file.flush()
+
+    def note(self, container: int, text: str) -> None:
+        """Add what the runner has to say."""
+        self.end_lines(container)
+        self._line(container, Source.RUNNER, text.encode())
+        self._file.flush()
+
+    def end_lines(self, container: int) -> None:
+        """Write what a container printed without a newline at the end."""
+        for key in [key for key in self._partial if key[0] == container]:
+            self._line(*key, self._partial.pop(key))
+
+    def _line(self, container: int, source: Source, text: bytes, *, continues: bool = False) -> None:
+        mark = source.upper() if continues else source.value
+        self._file.write(b"%d %d %s %s\n" % (time.time_ns(), container, mark.encode(), text))
+
+    def keep(self) -> Entry:
+        """End the log and return it as a file of the store; `remove` the plain one when that is recorded."""
+        for container, _ in list(self._partial):
+            self.end_lines(container)
+        self._file.close()
+        writer = ContentsWriter(self._store.chunks, size_hint=self.path.stat().st_size)
+        with open(self.path, "rb") as file:
+            while piece := file.read(_STEP):
+                writer.write(piece)
+        return writer.finish().entry(mode=0o600, uid=0, gid=0, mtime_ns=time.time_ns())
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+class LogReader:
+    """Reads the log of a job from its beginning, and on while it runs."""
+
+    def __init__(self, store: Store, job: JobRecord) -> None:
+        self._store = store
+        self._path = live_path(store, job)
+        self._offset = 0
+        self._rest = b""
+
+    def read(self, job: JobRecord) -> Iterator[LogLine]:
+        """Yield the lines that are new since the last call; *job* is its newest record."""
+        for piece in self._pieces(job):
+            self._offset += len(piece)
+            *lines, self._rest = (self._rest + piece).split(b"\n")
+            for line in lines:
+                yield _parse(line)
+
+    def _pieces(self, job: JobRecord) -> Iterator[bytes]:
+        if job.log is not None:
+            reader = Reader(self._store.chunks, Contents.of(job.log))
+            while piece := reader.read(self._offset, _STEP):
+                yield piece
+            return
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._offset)
+                while piece := file.read(_STEP):
+                    yield piece
+        except FileNotFoundError:
+            # Not begun, or kept in the store since *job* was read.
+            return
+
+
+def _parse(line: bytes) -> LogLine:
+    when, container, mark, text = line.split(b" ", 3)
+    return LogLine(int(when), int(container), Source(mark.decode().lower()), text)

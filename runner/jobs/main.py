@@ -1,0 +1,77 @@
+"""
+The runner process: Podman's service, the connection to the mount, and the scheduler.
+
+One runner of a store at a time; the flock on run/runner.lock says that it lives.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from pfsfuse.errors import ConflictError, UnavailableError
+from pfsfuse.mount.client import AsyncMountClient
+from pfsfuse.store.store import Store
+from pfsfuse.trees.tree import Trees
+from pfsfuse.versions.changes import Listener, poke_after_writes
+from runner.containers import open_engine
+
+from .execution import Context
+from .records import LOCK_NAME, cursor
+from .scheduler import Scheduler
+
+log = logging.getLogger(__name__)
+
+SLOTS_PER_CPU = 4
+"""Containers that may run at a time, a CPU: most of them wait for data most of the time."""
+
+
+async def run(store: Store, *, ready: Callable[[], None] = lambda: None) -> None:
+    """
+    Run jobs until cancelled.  Calls *ready* when jobs can be run.
+
+    ConflictError if another runner of this store lives; waits for the mount.
+    """
+    lock = _take_lock(store)
+    try:
+        poke_after_writes(store)
+        mount = AsyncMountClient(store.run)
+        point = await _wait_for_mount(mount)
+        async with open_engine(store.run, store.id.hex()) as engine:
+            await engine.remove_leftovers()
+            with store.read() as txn:
+                start = cursor(txn)
+            slots = trio.CapacityLimiter(SLOTS_PER_CPU * (os.cpu_count() or 1))
+            context = Context(store, Trees(store.chunks), engine, mount, point, slots)
+            with Listener(store, after=start) as listener:
+                ready()
+                await Scheduler(context).run(listener)
+    finally:
+        os.close(lock)
+
+
+async def _wait_for_mount(mount: AsyncMountClient) -> Path:
+    said = False
+    while True:
+        try:
+            return Path((await mount.status())["mount"])
+        except UnavailableError as error:
+            if not said:
+                log.info("waiting for the mount: %s", error)
+                said = True
+            await trio.sleep(0.1)
+
+
+def _take_lock(store: Store) -> int:
+    fd = os.open(store.run / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise ConflictError("another runner of this store is running; see `pfs status`") from None
+    return fd

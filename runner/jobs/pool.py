@@ -1,0 +1,128 @@
+"""
+Warm workers: containers of one pipeline that wait for runs.
+
+A worker belongs to one life of the mount.  Its /pfs is a bind of a directory of the mount, and a
+bind stays dead when the mount dies, even after it is mounted again; so workers of an earlier life
+are thrown away and new ones started.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from pfsfuse.mount.client import AsyncMountClient
+from runner.containers import Engine, EngineError, Worker
+from runner.spec.model import Network
+
+log = logging.getLogger(__name__)
+
+_serial = itertools.count(1)
+
+
+class Slot:
+    """A worker of the pool."""
+
+    def __init__(self, worker: Worker, life: int) -> None:
+        self.worker = worker
+        self.life = life
+        """The life of the mount that its /pfs is bound to."""
+        self.ended = trio.Event()
+
+    @property
+    def name(self) -> str:
+        return self.worker.name
+
+
+class WorkerPool:
+    """The workers of one pipeline.  Made by `open_pool`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        mount: AsyncMountClient,
+        point: Path,
+        nursery: trio.Nursery,
+        *,
+        name: str,
+        image: str,
+        network: Network,
+    ) -> None:
+        self._engine = engine
+        self._mount = mount
+        self._point = point
+        self._nursery = nursery
+        self._name = re.sub(r"[^A-Za-z0-9_.-]", "-", name)
+        self.image = image
+        self.network = network
+        self._idle: list[Slot] = []
+
+    async def acquire(self) -> Slot:
+        """Return a worker that nobody uses, starting one if needed.  EngineError, UnavailableError."""
+        while self._idle:
+            slot = self._idle.pop()
+            if slot.worker.alive and slot.life == self._mount.life:
+                return slot
+            slot.ended.set()
+        started: Slot = await self._nursery.start(self._keep, f"{self._name}-{next(_serial)}")
+        return started
+
+    def release(self, slot: Slot) -> None:
+        """Give a worker back."""
+        if slot.worker.alive:
+            self._idle.append(slot)
+        else:
+            slot.ended.set()
+
+    def throw_away(self, slot: Slot) -> None:
+        """Give a worker back that must not be used again."""
+        slot.ended.set()
+
+    async def _keep(
+        self, name: str, *, task_status: trio.TaskStatus[Slot] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        # The directory must be there before the container is made: Podman looks at it.
+        await self._mount.set_view(name, {}, writable=False)
+        slot = None
+        try:
+            async with self._engine.worker(
+                name=name,
+                image=self.image,
+                pfs=self._point / ".workers" / name,
+                network=self.network.value,
+                env={"PPS_POD_NAME": name},
+            ) as worker:
+                slot = Slot(worker, self._mount.life)
+                task_status.started(slot)
+                await slot.ended.wait()
+        except EngineError:
+            if slot is None:
+                raise
+            log.exception("worker %s could not be removed", name)
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 2):
+                await self._mount.drop_view_quietly(name)
+
+    def end_idle(self) -> None:
+        """Remove the workers that nobody uses."""
+        while self._idle:
+            self._idle.pop().ended.set()
+
+
+@asynccontextmanager
+async def open_pool(
+    engine: Engine, mount: AsyncMountClient, point: Path, *, name: str, image: str, network: Network
+) -> AsyncIterator[WorkerPool]:
+    """A pool; its containers are gone at the end."""
+    async with trio.open_nursery() as nursery:
+        pool = WorkerPool(engine, mount, point, nursery, name=name, image=image, network=network)
+        try:
+            yield pool
+        finally:
+            nursery.cancel_scope.cancel()
