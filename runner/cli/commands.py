@@ -24,11 +24,11 @@ from .screen import FORMATS, Screen
 from .session import Session
 
 COMMANDS: dict[tuple[str, ...], str] = {
-    ("up",): "processes:up",
-    ("down",): "processes:down",
+    ("up",): "upping:up",
+    ("down",): "upping:down",
     ("mount",): "mounting:mount",
     ("umount",): "mounting:umount",
-    ("runner",): "processes:runner",
+    ("runner",): "upping:run_jobs",
     ("status",): "status:status",
     ("doctor",): "doctor:doctor",
     ("create", "repo"): "repos:create_repo",

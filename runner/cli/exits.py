@@ -59,11 +59,12 @@ _BY_ERROR: dict[str, Exit] = {
     "UnavailableError": Exit.UNAVAILABLE,
     "StoreError": Exit.DAMAGED,
     "TimeIsUpError": Exit.TIMEOUT,
-    "ProcessFailedError": Exit.FAILURE,
     "SpecError": Exit.INVALID,
     "EngineError": Exit.UNAVAILABLE,
     "ImageNotFoundError": Exit.NOT_FOUND,
     "JobFailedError": Exit.JOB_FAILED,
+    "JobFailed": Exit.JOB_FAILED,
+    "JobGoneError": Exit.NOT_FOUND,
 }
 
 _BY_ERRNO: dict[int | None, Exit] = {
@@ -85,8 +86,12 @@ def known_exit(kind: type[BaseException]) -> Exit | None:
     return next((_BY_ERROR[above.__name__] for above in kind.__mro__ if above.__name__ in _BY_ERROR), None)
 
 
-def exit_of(error: BaseException) -> Exit:
+def exit_of(error: BaseException) -> int:
     """Return the exit code of a program that ends with *error*."""
+    given = getattr(error, "exit_code", None)
+    if isinstance(given, int):
+        # Of a process that did the work for this one.
+        return given
     if isinstance(error, KeyboardInterrupt):
         return Exit.INTERRUPTED
     if isinstance(error, OSError):

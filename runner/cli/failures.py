@@ -22,12 +22,20 @@ from .session import Session
 
 def report(error: Exception, *, verbose: bool = False) -> int | None:
     """Print an error that was to be expected and return the exit code; None for one that was not."""
+    error = _only(error)
     if not isinstance(error, (PfsError, RunnerError, OSError)):
         return None
     if verbose:
         traceback.print_exception(error)
     print(f"error: {_message(error)}{_suggestion(error)}", file=sys.stderr)
     return int(exit_of(error))
+
+
+def _only(error: Exception) -> Exception:
+    """Return what a trio nursery wrapped into a group, if it is one error."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _message(error: Exception) -> str:

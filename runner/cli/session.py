@@ -67,6 +67,13 @@ class Session:
 
         return Writing(self.store, self.trees)
 
+    def close(self) -> None:
+        """Close the store, opening it first if it was not; the next use opens it again."""
+        self.store.close()
+        self._opened = None
+        for name in ("store", "trees", "writing"):
+            self.__dict__.pop(name, None)
+
     def __enter__(self) -> Session:
         return self
 
