@@ -67,7 +67,8 @@ def prepare_point(point: Path) -> None:
 def _is_dead(point: Path) -> bool:
     """Say whether the process behind a FUSE mount has died.  Never asked of a mount of this process."""
     try:
-        os.stat(point)
+        # Always asks the process; stat(2) may be answered by the kernel from what it remembers.
+        os.statvfs(point)
     except OSError as error:
         return error.errno == errno.ENOTCONN
     return False
