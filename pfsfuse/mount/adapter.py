@@ -132,7 +132,9 @@ class Adapter(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
     ) -> EntryAttributes:
         with errno_for("mkdir", parent_inode, name):
-            return _entry(await self.vfs.make(parent_inode, name, Kind.DIRECTORY, mode & ~ctx.umask, _caller(ctx)))
+            return _entry(
+                await self.vfs.make(parent_inode, name, Kind.DIRECTORY, mode & ~ctx.umask, _caller(ctx))
+            )
         raise AssertionError
 
     async def mknod(

@@ -80,7 +80,11 @@ class MountClient:
     def apply(self, ref: BranchRef, changes: ChangeSet, *, description: str = "") -> tuple[CommitId, bool]:
         """Hand over a change set; return the commit that has it and whether that is finished."""
         commit_id, finished = self.call(
-            "apply", repo=ref.repo, branch=ref.branch, changes=encode_changes(changes), description=description
+            "apply",
+            repo=ref.repo,
+            branch=ref.branch,
+            changes=encode_changes(changes),
+            description=description,
         )
         return CommitId(commit_id), finished
 

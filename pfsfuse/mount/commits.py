@@ -96,9 +96,7 @@ class Commits:
                 return await self._apply_to_open(home, changes)
             try:
                 made = await trio.to_thread.run_sync(
-                    lambda: commit_changes(
-                        self.store, self.vfs.trees, ref, changes, description=description
-                    )
+                    lambda: commit_changes(self.store, self.vfs.trees, ref, changes, description=description)
                 )
             except BranchHasOpenCommitError:
                 await self._adopt_found(ref)
@@ -161,7 +159,12 @@ class Commits:
                 parent.show(found, overlay)
         if known is not None:
             found = overlay.resolve(change.path)
-            if isinstance(change, Append) and before is not None and before.kind == Kind.FILE and found is not None:
+            if (
+                isinstance(change, Append)
+                and before is not None
+                and before.kind == Kind.FILE
+                and found is not None
+            ):
                 home.supersede(known, found, size, change.entry.size)
             else:
                 detach(known)
@@ -186,10 +189,8 @@ class Commits:
         home = self.vfs.home(ref)
         if home.opened is None:
             await self._adopt_found(ref)
-        with trio.move_on_after(_RELEASE_S):
-            # The kernel sends RELEASE after close(2) has returned.
-            while any(not handle.is_cut for handle in home.writers) and not force:
-                await trio.sleep(0.005)
+        if not force:
+            await home.writers_gone(_RELEASE_S)
         if force:
             await self._flush_writers(home)
             for handle in home.writers:
@@ -280,7 +281,11 @@ class Commits:
     def hold(self, handle: FileHandle) -> None:
         """Keep the commit that a killed process was writing open until it is written again or finished by hand."""
         place = handle.place
-        if isinstance(place, LivePlace) and isinstance(place.home, BranchHome) and place.home.opened is not None:
+        if (
+            isinstance(place, LivePlace)
+            and isinstance(place.home, BranchHome)
+            and place.home.opened is not None
+        ):
             place.home.is_held = True
 
     async def drop(self, ref: BranchRef) -> None:
@@ -313,7 +318,11 @@ class Commits:
         """Show what the change log names."""
         keys = {key for table, key in touched if table is Table.BRANCHES}
         await self.refresh(
-            [ref for ref in list(self.vfs.homes) if b"%s\0%s" % (ref.repo.encode(), ref.branch.encode()) in keys]
+            [
+                ref
+                for ref in list(self.vfs.homes)
+                if b"%s\0%s" % (ref.repo.encode(), ref.branch.encode()) in keys
+            ]
         )
 
 

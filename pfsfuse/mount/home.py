@@ -42,6 +42,7 @@ class Home:
         self.overlay: Overlay | None = None
         self.writers: set[FileHandle] = set()
         """Handles that are open for writing."""
+        self._closed = trio.Event()
         self.changed_at = time.monotonic()
         self.gate: trio.Event | None = None
         """Set while a finish runs: whoever wants to change something waits for it."""
@@ -105,8 +106,9 @@ class Home:
         """Return the staged node of *place*, with its parents; PathNotFoundError for a removed directory."""
         if place.follows is not None:
             return self.stage(place.current, overlay)
-        if place.node is not None:
-            return place.node
+        staged = place.node
+        if staged is not None:
+            return staged
         if place.is_detached:
             assert place.entry is not None
             if place.entry.kind == Kind.DIRECTORY:
@@ -132,6 +134,18 @@ class Home:
         node = self.stage(place, overlay)
         assert isinstance(node, StagedFile)
         return node
+
+    def writer_closed(self, handle: FileHandle) -> None:
+        """Note that a handle is open for writing no more."""
+        self.writers.discard(handle)
+        self._closed.set()
+
+    async def writers_gone(self, within_s: float) -> None:
+        """Wait, *within_s* at most, until no handle is open for writing: RELEASE comes after close(2) has returned."""
+        with trio.move_on_after(within_s):
+            while any(not handle.is_cut for handle in self.writers):
+                self._closed = trio.Event()
+                await self._closed.wait()
 
     def supersede(self, place: LivePlace, found: Found, size: int, count: int) -> None:
         """

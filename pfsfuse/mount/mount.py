@@ -27,7 +27,7 @@ from ..errors import ConflictError, UnavailableError
 from ..store.store import Store
 from ..trees.tree import Trees
 from ..versions.changes import LOOK_EVERY_S, Listener, poke_after_writes
-from ..versions.owner import OwnedElsewhereError, Owner
+from ..versions.owner import Owner
 from .adapter import Adapter, FuseKernel
 from .commits import AUTOCOMMIT_S, Commits
 from .control import Control

@@ -14,6 +14,7 @@ where there is one, and the entry of the newest commit otherwise.  A place that 
 
 from __future__ import annotations
 
+import itertools
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -98,7 +99,17 @@ class GeneratedPlace(Place):
 
     def attributes(self) -> Attributes:
         return Attributes(
-            self.ino, stat.S_IFDIR | self.mode, 2, 0, 0, 0, self.created_ns, self.created_ns, 0, BRIEFLY, BRIEFLY
+            self.ino,
+            stat.S_IFDIR | self.mode,
+            2,
+            0,
+            0,
+            0,
+            self.created_ns,
+            self.created_ns,
+            0,
+            BRIEFLY,
+            BRIEFLY,
         )
 
 
@@ -234,7 +245,7 @@ class LivePlace(Place):
         """Translate [offset, offset + length) as the kernel counts to (file offset, start, end within it)."""
         cuts = [0, *sorted({min(max(size - offset, 0), length) for size, _ in self.shifts}), length]
         ranges = []
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in itertools.pairwise(cuts):
             if start < end:
                 shift = sum(count for size, count in self.shifts if offset + start >= size)
                 ranges.append((offset + start + shift, start, end))
@@ -275,5 +286,13 @@ def attributes_of_node(ino: int, node: Node) -> Attributes:
             size = len(node.target)
     links = 2 if isinstance(node, StagedDirectory) else 1
     return Attributes(
-        ino, _TYPES[node.kind] | node.mode, links, node.uid, node.gid, size, node.mtime_ns, node.ctime_ns, rdev
+        ino,
+        _TYPES[node.kind] | node.mode,
+        links,
+        node.uid,
+        node.gid,
+        size,
+        node.mtime_ns,
+        node.ctime_ns,
+        rdev,
     )

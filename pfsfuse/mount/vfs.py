@@ -184,7 +184,9 @@ class Vfs:
             case ("repo", repo_name):
                 return self._child_of_repo(RepoName(repo_name), name)
             case ("commits", repo_name):
-                return self._commit_place("commits", RepoName(repo_name), name) if len(name) == _HEX_ID else None
+                return (
+                    self._commit_place("commits", RepoName(repo_name), name) if len(name) == _HEX_ID else None
+                )
             case (".workers" | ".jobs", *_):
                 return self._child_of_views(parts, name)
             case (".pfs",):
@@ -301,7 +303,9 @@ class Vfs:
                 return ["status", "version"]
         return []
 
-    def readdir(self, fh: int, position: int) -> Iterator[tuple[bytes, Attributes, int, Callable[[bool], None]]]:
+    def readdir(
+        self, fh: int, position: int
+    ) -> Iterator[tuple[bytes, Attributes, int, Callable[[bool], None]]]:
         """
         Yield (name, attributes, position behind it, callback) from *position* on.
 
@@ -521,7 +525,9 @@ class Vfs:
             moving.show(node, overlay)
             home.moved(moving, new_parent, new_name)
 
-    def _exchange(self, home: Home, parent: LivePlace, name: bytes, other: LivePlace, other_name: bytes) -> None:
+    def _exchange(
+        self, home: Home, parent: LivePlace, name: bytes, other: LivePlace, other_name: bytes
+    ) -> None:
         one, two = home.child(parent, name), home.child(other, other_name)
         if one is None or two is None:
             raise PathNotFoundError(name if one is None else other_name)
@@ -544,9 +550,9 @@ class Vfs:
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         if writable and not isinstance(place, LivePlace):
             raise _read_only(place)
-        if writable and isinstance(place, LivePlace) and isinstance(place.home, BranchHome):
-            if not place.home.writable:
-                raise ReadOnlyError(f"branch {place.home.ref} is made by a pipeline; only the pipeline writes it")
+        home = place.home if isinstance(place, LivePlace) else None
+        if writable and isinstance(home, BranchHome) and not home.writable:
+            raise ReadOnlyError(f"branch {home.ref} is made by a pipeline; only the pipeline writes it")
         handle = FileHandle(place, writable=writable, pid=caller.pid)
         if writable and isinstance(place, LivePlace):
             place.home.writers.add(handle)
@@ -647,7 +653,7 @@ class Vfs:
         if not isinstance(handle, FileHandle) or not isinstance(handle.place, LivePlace):
             return
         place = handle.place
-        place.home.writers.discard(handle)
+        place.home.writer_closed(handle)
         node = place.current.node
         if not isinstance(node, StagedFile) or any(h.place is place for h in place.home.writers):
             return

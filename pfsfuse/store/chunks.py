@@ -25,6 +25,7 @@ import logging
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StoreError
@@ -125,9 +126,9 @@ class Chunks:
         self, object_id: ChunkId, data: bytes, kind: ObjectKind, result: Future[Location]
     ) -> None:
         try:
-            self._compress_and_append(object_id, data, kind, result)
-        except Exception:  # noqa: S110, BLE001 - the error is in *result*, and sync() tries again
-            pass
+            with suppress(Exception):
+                # What went wrong is in *result*, and the next sync tries again.
+                self._compress_and_append(object_id, data, kind, result)
         finally:
             self._in_flight.release()
 

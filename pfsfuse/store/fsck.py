@@ -242,10 +242,7 @@ def journal_records(pack: PackFile) -> Iterator[Record]:
 def read_journal_record(pack: PackFile, record: Record) -> bytes:
     """Return the batch in a journal record; StoreError if it is damaged."""
     with open(pack.path, "rb", buffering=0) as file:
-        raw = codec.decode(
-            record.codec, os.pread(file.fileno(), record.stored, record.offset), record.raw
-        )
+        raw = codec.decode(record.codec, os.pread(file.fileno(), record.stored, record.offset), record.raw)
     if chunk_id(raw) != record.object_id:
         raise StoreError("the bytes do not have this name")
     return raw
-

@@ -46,9 +46,20 @@ _Items = list[_Item]
 
 _NO_CHANGES: Changes = {}
 
+_CACHED_UNIT = 2048
+"""
+Stored bytes of a node that count as one node in the cache.
+
+Decoded, a full leaf takes 20 KiB; 8192 of them would be 160 MiB, in each process.
+"""
+
 
 class Trees:
-    """Reads and makes directories."""
+    """
+    Reads and makes directories.
+
+    Keeps about *cached_nodes* decoded nodes, fewer where they are large.
+    """
 
     def __init__(self, objects: Objects, *, cached_nodes: int = 8192, shape: Shape = SHAPE) -> None:
         self.objects = objects
@@ -75,8 +86,9 @@ class Trees:
         node = self._nodes.get(node_id)
         if node is None:
             object_id = ChunkId(node_id)
-            node = decode_directory(self.objects.get(object_id), object_id)
-            self._nodes.put(node_id, node)
+            stored = self.objects.get(object_id)
+            node = decode_directory(stored, object_id)
+            self._nodes.put(node_id, node, 1 + len(stored) // _CACHED_UNIT)
         return node
 
     def lookup(self, directory: Entry, name: bytes) -> Entry | None:
@@ -284,8 +296,9 @@ class Trees:
             node = Interior(level + 1, keys, children)
             content = interior_content(level + 1, children)
             count = sum([child.entries for child in children])
-        node_id = self.objects.put(encode(node), ObjectKind.DIRECTORY_NODE)
-        self._nodes.put(node_id, node)
+        stored = encode(node)
+        node_id = self.objects.put(stored, ObjectKind.DIRECTORY_NODE)
+        self._nodes.put(node_id, node, 1 + len(stored) // _CACHED_UNIT)
         size = sum([item.size for item in items])
         return keys[-1], Child(node_id, content, count, size, sum([item.files for item in items]))
 

@@ -105,7 +105,9 @@ def _parent(overlay: Overlay, path: Path) -> StagedDirectory:
         else:
             current = overlay.promote(current, name)
         if not isinstance(current, StagedDirectory):
-            raise NotADirectoryPathError(f"/{_shown(path[: position + 1])} is a file; /{_shown(path)} cannot be")
+            raise NotADirectoryPathError(
+                f"/{_shown(path[: position + 1])} is a file; /{_shown(path)} cannot be"
+            )
     assert isinstance(current, StagedDirectory)
     return current
 
@@ -122,7 +124,9 @@ def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSe
             before = trees.resolve(root, change.path)
             if before is not None and before.kind == Kind.FILE:
                 joined = file_contents.concat(objects, [Contents.of(before), Contents.of(change.entry)])
-                entry = joined.entry(mode=before.mode, uid=before.uid, gid=before.gid, mtime_ns=change.entry.mtime_ns)
+                entry = joined.entry(
+                    mode=before.mode, uid=before.uid, gid=before.gid, mtime_ns=change.entry.mtime_ns
+                )
                 pending[change.path] = entry
                 continue
         if not isinstance(change, Delete):
@@ -133,7 +137,9 @@ def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSe
     return trees.apply(root, pending, mtime_ns=mtime_ns) if pending else root
 
 
-def _check_fits(trees: Trees, root: Entry, pending: dict[Path, Entry | None], path: Path, entry: Entry) -> None:
+def _check_fits(
+    trees: Trees, root: Entry, pending: dict[Path, Entry | None], path: Path, entry: Entry
+) -> None:
     for length in range(1, len(path)):
         above = path[:length]
         found = pending[above] if above in pending else trees.resolve(root, above)

@@ -305,7 +305,9 @@ def _by_prefix(txn: ReadTxn, repo_name: RepoName, text: str) -> Commit | None:
         if key[-16:].hex().startswith(digits)
     ]
     if len(matches) > 1:
-        raise AmbiguousCommitError(f"{text!r} fits {len(matches)} commits of repo {repo_name}; give more digits")
+        raise AmbiguousCommitError(
+            f"{text!r} fits {len(matches)} commits of repo {repo_name}; give more digits"
+        )
     return decode(matches[0], Commit) if matches else None
 
 

@@ -73,7 +73,9 @@ class Overlay:
             return directory.children[name]
         return self.trees.lookup(directory.base, name) if directory.base is not None else None
 
-    def entries(self, directory: StagedDirectory, *, after: bytes | None = None) -> Iterator[tuple[bytes, Found]]:
+    def entries(
+        self, directory: StagedDirectory, *, after: bytes | None = None
+    ) -> Iterator[tuple[bytes, Found]]:
         """Yield the names and what they stand for, bytewise sorted, behind *after*."""
         changed = sorted(name for name in directory.children if after is None or name > after)
         below = self.trees.list(directory.base, after=after) if directory.base is not None else iter(())
@@ -137,7 +139,9 @@ class Overlay:
         if entry.kind == Kind.DIRECTORY:
             node: Node = StagedDirectory(number, entry.mode, entry.uid, entry.gid, entry.mtime_ns, entry)
         elif entry.kind == Kind.FILE:
-            node = file = StagedFile(number, entry.mode, entry.uid, entry.gid, entry.mtime_ns, Contents.of(entry))
+            node = file = StagedFile(
+                number, entry.mode, entry.uid, entry.gid, entry.mtime_ns, Contents.of(entry)
+            )
             file.path_base = entry
         else:
             node = StagedLeaf(
@@ -279,7 +283,9 @@ class Overlay:
         self._attach(target, new_name, node)
         node.ctime_ns = now
 
-    def exchange(self, source: StagedDirectory, name: bytes, target: StagedDirectory, new_name: bytes) -> None:
+    def exchange(
+        self, source: StagedDirectory, name: bytes, target: StagedDirectory, new_name: bytes
+    ) -> None:
         """Swap what two names stand for (RENAME_EXCHANGE)."""
         one, other = self.promote(source, name), self.promote(target, new_name)
         now = time.time_ns()
@@ -430,7 +436,9 @@ class Overlay:
     def _sealed_leaf(node: Node) -> Entry:
         if isinstance(node, StagedFile):
             assert node.sealed_contents is not None
-            return node.sealed_contents.entry(mode=node.mode, uid=node.uid, gid=node.gid, mtime_ns=node.mtime_ns)
+            return node.sealed_contents.entry(
+                mode=node.mode, uid=node.uid, gid=node.gid, mtime_ns=node.mtime_ns
+            )
         assert isinstance(node, StagedLeaf)
         return leaf_entry(node.kind, node.target, node.mode, node.uid, node.gid, node.mtime_ns)
 

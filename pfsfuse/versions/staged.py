@@ -21,7 +21,19 @@ SMALL = 128 << 10
 class Node:
     """What all staged things have."""
 
-    __slots__ = ("ctime_ns", "gid", "kind", "mode", "mtime_ns", "name", "number", "parent", "sealed", "tag", "uid")
+    __slots__ = (
+        "ctime_ns",
+        "gid",
+        "kind",
+        "mode",
+        "mtime_ns",
+        "name",
+        "number",
+        "parent",
+        "sealed",
+        "tag",
+        "uid",
+    )
 
     def __init__(self, number: int, kind: Kind, mode: int, uid: int, gid: int, now_ns: int) -> None:
         self.number = number
@@ -114,7 +126,9 @@ class StagedLeaf(Node):
 
     __slots__ = ("target",)
 
-    def __init__(self, number: int, kind: Kind, mode: int, uid: int, gid: int, now_ns: int, target: bytes) -> None:
+    def __init__(
+        self, number: int, kind: Kind, mode: int, uid: int, gid: int, now_ns: int, target: bytes
+    ) -> None:
         super().__init__(number, kind, mode, uid, gid, now_ns)
         self.target = target
         """A symlink's target; the device number, 8 bytes little-endian, of a device node."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ import trio
 from pfsfuse.errors import OutOfSpaceError, PfsError, UnavailableError
 from pfsfuse.ids import CommitId, RepoName
 from pfsfuse.mount.client import AsyncMountClient
-from pfsfuse.mount.views import Sealed, Shown, keep_view
+from pfsfuse.mount.views import Sealed, Shown, ViewNotFoundError, keep_view
 from pfsfuse.store.store import Store
 from pfsfuse.trees.entry import Entry
 from pfsfuse.trees.tree import Trees
@@ -174,7 +174,8 @@ class JobRun:
         before = {each.repo: each.commit for each in self.parent.inputs} if self.parent is not None else {}
         data = []
         with self.store.read() as txn:
-            for each, spec in zip(self.job.inputs, self.work.inputs, strict=True):
+            specs: Sequence[Input | JobInput] = self.work.inputs
+            for each, spec in zip(self.job.inputs, specs, strict=True):
                 root = self._root_of(commit(txn, each.repo, each.commit).root)
                 old = before.get(each.repo)
                 parent = commit(txn, each.repo, old).root if old is not None and old != each.commit else None
@@ -216,7 +217,11 @@ class JobRun:
                 nursery.start_soon(take)
         if failures:
             number, reason = min(failures.items())
-            more = f" ({len(failures)} of {len(planned.containers)} containers failed)" if len(failures) > 1 else ""
+            more = (
+                f" ({len(failures)} of {len(planned.containers)} containers failed)"
+                if len(failures) > 1
+                else ""
+            )
             raise JobFailed(f"container {number} failed: {reason}{more}")
 
     async def _run_container(self, container: Container) -> ContainerRecord:
@@ -226,15 +231,15 @@ class JobRun:
             attempt += 1
             try:
                 record, sealed = await self._attempt(container, attempt)
-            except UnavailableError:
+            except (UnavailableError, ViewNotFoundError):
                 await self._wait_for_mount()
                 attempt -= 1
                 continue
             except ContainerDiedError as error:
                 record, sealed = ContainerRecord(container.number, attempt, ok=False, reason=str(error)), None
-                if await self._mount_changed():
-                    attempt -= 1
-                    continue
+            if not record.ok and await self._mount_changed():
+                attempt -= 1
+                continue
             if record.ok or attempt >= TRIES:
                 await trio.to_thread.run_sync(self._record, container, record, sealed)
                 return record
@@ -247,7 +252,9 @@ class JobRun:
             try:
                 outcome = await slot.worker.run(self._command(slot), self._output_to_log(container.number))
                 self._log.end_lines(container.number)
-                ok = outcome.exit_code in (0, *self.work.transform.accept_return_code) and _ended_itself(outcome)
+                ok = outcome.exit_code in (0, *self.work.transform.accept_return_code) and _ended_itself(
+                    outcome
+                )
                 sealed = await self.context.mount.seal_view(slot.name) if ok else None
                 self.pool.release(slot)
                 returned = True
@@ -290,7 +297,7 @@ class JobRun:
         }
         return Command(list(transform.cmd), stdin=transform.stdin_bytes(), env=env)
 
-    def _output_to_log(self, number: int) -> Callable[[Stream, bytes], object]:
+    def _output_to_log(self, number: int) -> Callable[[Stream, bytes], Awaitable[None]]:
         async def write(stream: Stream, data: bytes) -> None:
             self._log.write(number, _SOURCES[stream], data)
 
@@ -304,7 +311,7 @@ class JobRun:
             if find_job(txn, self.job.pipeline, self.job.id) is None:
                 raise JobGoneError(f"job {self.job.name} was deleted")
             put_container(txn, self.job, record)
-            keep_view(txn, self.job.id.hex(), str(container.number), view)
+            keep_view(txn, self.job.name, str(container.number), view)
 
     async def _wait_for_mount(self) -> None:
         self._log.note(0, "the mount went away; waiting for it")
@@ -411,7 +418,9 @@ def find_parent(store: Store, job: JobRecord, work: Pipeline | Job) -> JobRecord
     with store.read() as txn:
         if not job.pipeline:
             wanted = job.parent_job
-            found = [other for other in jobs(txn) if other.id == wanted and other.output_repo == job.output_repo]
+            found = [
+                other for other in jobs(txn) if other.id == wanted and other.output_repo == job.output_repo
+            ]
             return found[0] if found and found[0].state is JobState.SUCCESS else None
         others = sorted(
             (
@@ -425,7 +434,8 @@ def find_parent(store: Store, job: JobRecord, work: Pipeline | Job) -> JobRecord
             reverse=True,
         )
         lines = {
-            each.repo: [c.id for c in ancestors(txn, commit(txn, each.repo, each.commit))] for each in job.inputs
+            each.repo: [c.id for c in ancestors(txn, commit(txn, each.repo, each.commit))]
+            for each in job.inputs
         }
     return next((other for other in others if _continues(job.inputs, other.inputs, work.inputs, lines)), None)
 
@@ -433,7 +443,7 @@ def find_parent(store: Store, job: JobRecord, work: Pipeline | Job) -> JobRecord
 def _continues(
     inputs: tuple[JobInputRef, ...],
     before: tuple[JobInputRef, ...],
-    specs: tuple[Input, ...] | tuple[JobInput, ...],
+    specs: Sequence[Input | JobInput],
     lines: dict[RepoName, list[CommitId]],
 ) -> bool:
     """Say whether a job on *inputs* can continue one on *before*."""
@@ -445,5 +455,3 @@ def _continues(
         if old.commit != new.commit and spec.incremental is Incremental.NONE:
             return False
     return True
-
-
