@@ -212,6 +212,7 @@ class Adapter(pyfuse3.Operations):
                 uid=attr.st_uid if fields.update_uid else None,
                 gid=attr.st_gid if fields.update_gid else None,
                 mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+                atime_ns=attr.st_atime_ns if fields.update_atime else None,
             )
             return _entry(await self.vfs.setattr(inode, changed, fh))
         raise AssertionError
@@ -370,7 +371,7 @@ def _entry(attributes: Attributes) -> EntryAttributes:
     entry.st_size = attributes.size
     entry.st_blksize = _BLOCK
     entry.st_blocks = (attributes.size + 511) // 512
-    entry.st_atime_ns = attributes.mtime_ns
+    entry.st_atime_ns = attributes.mtime_ns if attributes.atime_ns is None else attributes.atime_ns
     entry.st_mtime_ns = attributes.mtime_ns
     entry.st_ctime_ns = attributes.ctime_ns
     return entry

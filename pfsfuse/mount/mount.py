@@ -67,12 +67,12 @@ class Mount:
         pyfuse3.init(Adapter(self.vfs, self.commits), os.fspath(self.point), options)
         is_clean = False
         try:
-            _set_read_ahead(self.point)
             async with trio.open_nursery() as nursery:
                 control = Control(self.commits, status=self.status, barrier=self.refresh, stop=self.stop)
                 await nursery.start(control.serve)
                 nursery.start_soon(self.commits.finish_by_themselves)
                 nursery.start_soon(self._follow_changes)
+                nursery.start_soon(self._raise_read_ahead)
                 ready()
                 await pyfuse3.main()
                 nursery.cancel_scope.cancel()
@@ -97,6 +97,12 @@ class Mount:
             with trio.move_on_after(LOOK_EVERY_S):
                 await trio.lowlevel.wait_readable(self.listener.socket)
             await self.refresh()
+
+    async def _raise_read_ahead(self) -> None:
+        # The kernel sets its own value when it has the answer to its first request, INIT.
+        for delay_s in (0.05, 0.2, 1.0):
+            await trio.sleep(delay_s)
+            _set_read_ahead(self.point)
 
     async def refresh(self) -> None:
         """Show everything that other processes have committed up to now."""

@@ -83,6 +83,7 @@ class Changed:
     uid: int | None = None
     gid: int | None = None
     mtime_ns: int | None = None
+    atime_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,10 +359,15 @@ class Vfs:
                 raise IsADirectoryPathError("a directory has no length to set")
             file = place.home.stage_file(place, overlay)
             place.current.overlay_of_node().truncate(file, self._file_size(place, changed.size))
-        if any(v is not None for v in (changed.mode, changed.uid, changed.gid, changed.mtime_ns)):
+        if changed != Changed(size=changed.size):
             node = place.home.stage(place, overlay)
             place.current.overlay_of_node().set_attributes(
-                node, mode=changed.mode, uid=changed.uid, gid=changed.gid, mtime_ns=changed.mtime_ns
+                node,
+                mode=changed.mode,
+                uid=changed.uid,
+                gid=changed.gid,
+                mtime_ns=changed.mtime_ns,
+                atime_ns=changed.atime_ns,
             )
         return place.attributes()
 

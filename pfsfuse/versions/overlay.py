@@ -310,14 +310,16 @@ class Overlay:
         uid: int | None = None,
         gid: int | None = None,
         mtime_ns: int | None = None,
+        atime_ns: int | None = None,
     ) -> None:
         """Set what is given."""
         node.mode = node.mode if mode is None else mode
         node.uid = node.uid if uid is None else uid
         node.gid = node.gid if gid is None else gid
         node.mtime_ns = node.mtime_ns if mtime_ns is None else mtime_ns
+        node.atime_ns = node.atime_ns if atime_ns is None else atime_ns
         node.ctime_ns = time.time_ns()
-        self._log("at", node.number, node.mode, node.uid, node.gid, node.mtime_ns)
+        self._log("at", node.number, node.mode, node.uid, node.gid, node.mtime_ns, node.atime_ns)
 
     def put_entry(self, directory: StagedDirectory, name: bytes, entry: Entry) -> Found | None:
         """Make *name* stand for something immutable; return what it stood for."""
@@ -538,8 +540,10 @@ class Overlay:
     def _redo_xc(self, one: int, other: int, now: int) -> None:
         self._exchange(self._nodes[one], self._nodes[other], now)
 
-    def _redo_at(self, number: int, mode: int, uid: int, gid: int, mtime_ns: int) -> None:
-        self.set_attributes(self._nodes[number], mode=mode, uid=uid, gid=gid, mtime_ns=mtime_ns)
+    def _redo_at(self, number: int, mode: int, uid: int, gid: int, mtime_ns: int, atime_ns: int) -> None:
+        self.set_attributes(
+            self._nodes[number], mode=mode, uid=uid, gid=gid, mtime_ns=mtime_ns, atime_ns=atime_ns
+        )
 
     def _redo_e(self, parent: int, name: bytes, entry: object, now: int) -> None:
         self._put_entry(self._directory(parent), name, msgspec.convert(entry, Entry), now)

@@ -22,6 +22,7 @@ class Node:
     """What all staged things have."""
 
     __slots__ = (
+        "atime_ns",
         "ctime_ns",
         "gid",
         "kind",
@@ -44,6 +45,8 @@ class Node:
         self.gid = gid
         self.mtime_ns = now_ns
         self.ctime_ns = now_ns
+        self.atime_ns = now_ns
+        """Kept while the commit is open only: a finished commit is not changed by being read."""
         self.parent: StagedDirectory | None = None
         """None for the root and for what was unlinked."""
         self.name = b""
