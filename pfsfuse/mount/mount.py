@@ -76,6 +76,7 @@ class Mount:
                 await nursery.start(control.serve)
                 nursery.start_soon(self.commits.finish_by_themselves)
                 nursery.start_soon(self._follow_changes)
+                nursery.start_soon(self.commits.forget_stale)
                 nursery.start_soon(self._raise_read_ahead)
                 ready()
                 await pyfuse3.main()
