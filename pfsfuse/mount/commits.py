@@ -25,12 +25,13 @@ from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.entry import Kind
-from ..versions.changesets import Append, Change, apply_to_overlay
+from ..versions.changesets import Append, Change, MakeDirectory, apply_to_overlay
 from ..versions.commits import BranchHasOpenCommitError
 from ..versions.model import BranchRef, Commit
-from ..versions.overlay import Found
+from ..versions.overlay import Found, Overlay
 from ..versions.owner import commit_changes
 from ..versions.repos import find_repo
+from ..versions.staged import Node
 from .handles import FileHandle
 from .home import BranchHome, detach
 from .kernel import Kernel
@@ -147,18 +148,21 @@ class Commits:
             for place in list(home.root.children.values()):
                 detach(place)
             return stale
-        parent = known_place(home, change.path[:-1])
-        if parent is None:
-            return []
-        name = change.path[-1]
-        known = parent.children.get(name)
         overlay = home.overlay
         assert overlay is not None
-        if parent.node is None:
+        parent = home.root
+        for length, element in enumerate(change.path[:-1], 1):
             # The change staged the directories on the way.
-            found = overlay.resolve(change.path[:-1])
-            if found is not None:
-                parent.show(found, overlay)
+            below = parent.children.get(element)
+            if below is None:
+                return []
+            parent = below
+            _show_staged(parent, overlay, change.path[:length])
+        name = change.path[-1]
+        known = parent.children.get(name)
+        if isinstance(change, MakeDirectory) and known is not None and known.is_directory:
+            _show_staged(known, overlay, change.path)
+            return [(parent.ino, name)]
         if known is not None:
             found = overlay.resolve(change.path)
             if (
@@ -336,6 +340,13 @@ class Commits:
                 if b"%s\0%s" % (ref.repo.encode(), ref.branch.encode()) in keys
             ]
         )
+
+
+def _show_staged(place: LivePlace, overlay: Overlay, path: tuple[bytes, ...]) -> None:
+    """Have the place of a directory show the staged node that there may be now."""
+    found = overlay.resolve(path) if place.node is None else None
+    if isinstance(found, Node):
+        place.show(found, overlay)
 
 
 def known_place(home: BranchHome, path: tuple[bytes, ...]) -> LivePlace | None:

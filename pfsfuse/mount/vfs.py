@@ -22,10 +22,10 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import trio
 
+from .. import __version__
 from ..errors import (
     ConflictError,
     ExistsError,
@@ -259,7 +259,7 @@ class Vfs:
 
     def _status_file(self, name: str) -> Place | None:
         if name == "version":
-            return TextPlace(f"{version('pfs')}\n".encode(), self.started_ns)
+            return TextPlace(f"{__version__}\n".encode(), self.started_ns)
         if name == "status":
             return TextPlace(self.status(), time.time_ns())
         return None
