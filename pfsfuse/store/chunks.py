@@ -72,6 +72,8 @@ class Chunks:
         self._pending: dict[ChunkId, Future[Location]] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._in_flight = threading.BoundedSemaphore(_MAX_IN_FLIGHT)
+        self.read_bytes = 0
+        """How much was read from packs, decompressed: a figure for people, exact but for races."""
         self._failure: BaseException | None = None
         """What an append ran into; the next sync raises it, since a caller relies on the object."""
 
@@ -232,6 +234,7 @@ class Chunks:
             raise CorruptChunkError(object_id, location, str(error)) from error
         if chunk_id(raw) != object_id:
             raise CorruptChunkError(object_id, location, "the bytes do not have this name")
+        self.read_bytes += len(raw)
         return raw
 
     def close(self) -> None:
