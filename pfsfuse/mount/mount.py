@@ -118,6 +118,7 @@ class Mount:
             "started": self.started_at,
             "inodes": len(self.vfs.inodes),
             "handles": len(self.vfs.handles),
+            "read_bytes": self.store.chunks.read_bytes,
             "open_commits": [
                 {
                     "repo": home.ref.repo,
