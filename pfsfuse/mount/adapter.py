@@ -162,8 +162,9 @@ class Adapter(pyfuse3.Operations):
     async def link(
         self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
-        # Not yet: link(2) says EPERM where a file system has no hard links.
-        raise FUSEError(errno.EPERM)
+        with errno_for("link", inode, new_parent_inode, new_name):
+            return _entry(await self.vfs.link(inode, new_parent_inode, new_name))
+        raise AssertionError
 
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         with errno_for("unlink", parent_inode, name):

@@ -15,6 +15,7 @@ A finish goes through these steps; until the gate closes, writers go on undistur
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 
@@ -64,6 +65,7 @@ class Commits:
         self.vfs = vfs
         self.kernel = kernel
         self.autocommit_s = autocommit_s
+        self._stale_in, self._stale_out = trio.open_memory_channel[list[tuple[int, bytes]]](math.inf)
         self._not_before: dict[BranchRef, float] = {}
 
     @property
@@ -219,7 +221,7 @@ class Commits:
                     lambda: self.vfs.owner.seal(opened, description=description, error=error)
                 )
                 assert done.root is not None
-                home.settle(done.root)
+                self._forget_later(home.settle(done.root))
                 self.vfs.owner.settle(opened)
             finally:
                 home.gate.set()
@@ -291,6 +293,16 @@ class Commits:
             and place.home.opened is not None
         ):
             place.home.is_held = True
+
+    def _forget_later(self, names: list[tuple[int, bytes]]) -> None:
+        """Have the kernel forget names when it can: the caller may be answering it right now."""
+        if names:
+            self._stale_in.send_nowait(names)
+
+    async def forget_stale(self) -> None:
+        """Tell the kernel of names that were put off, for ever."""
+        async for names in self._stale_out:
+            await self.kernel.forget_names(names)
 
     async def drop(self, ref: BranchRef) -> None:
         """Throw the open commit of a branch away."""

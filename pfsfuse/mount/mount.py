@@ -72,6 +72,7 @@ class Mount:
                 await nursery.start(control.serve)
                 nursery.start_soon(self.commits.finish_by_themselves)
                 nursery.start_soon(self._follow_changes)
+                nursery.start_soon(self.commits.forget_stale)
                 nursery.start_soon(self._raise_read_ahead)
                 ready()
                 await pyfuse3.main()
@@ -117,6 +118,7 @@ class Mount:
             "started": self.started_at,
             "inodes": len(self.vfs.inodes),
             "handles": len(self.vfs.handles),
+            "read_bytes": self.store.chunks.read_bytes,
             "open_commits": [
                 {
                     "repo": home.ref.repo,

@@ -109,9 +109,8 @@ class GeneratedPlace(Place):
             0,
             self.created_ns,
             self.created_ns,
-            0,
-            BRIEFLY,
-            BRIEFLY,
+            entry_s=BRIEFLY,
+            attr_s=BRIEFLY,
         )
 
 
@@ -286,7 +285,7 @@ def attributes_of_node(ino: int, node: Node) -> Attributes:
             rdev = int.from_bytes(node.target, "little")
         else:
             size = len(node.target)
-    links = 2 if isinstance(node, StagedDirectory) else 1
+    links = 2 if isinstance(node, StagedDirectory) else 1 + len(node.more_names)
     return Attributes(
         ino,
         _TYPES[node.kind] | node.mode,

@@ -71,6 +71,11 @@ Batch = list[tuple[str, bytes, bytes | None]]
 KEPT_CHANGES = 100_000
 """The change log forgets older entries; a listener that is further behind starts over from the tables."""
 
+TRIM_EVERY = 1000
+
+_HARDLY_ANY = 256 << 10
+"""Bytes of free disk below which a failed write is put down to a full disk."""
+
 _U64 = struct.Struct(">Q")
 _SEQUENCE = b"sequence"
 
@@ -195,7 +200,7 @@ class WriteTxn(ReadTxn):
         key = _U64.pack(number)
         self.put(Table.META, _SEQUENCE, key)
         self.put(Table.CHANGES, key, msgspec.msgpack.encode(self._touched))
-        if number % 1000 == 0:
+        if number % TRIM_EVERY == 0:
             self._trim_changes(number - KEPT_CHANGES)
         if self._batch:
             self.sealed_batch = encode_batch(number, self._batch)
@@ -260,7 +265,7 @@ def split_outbox(value: bytes) -> tuple[bool, bytes]:
     """Return (whether the writer of an outbox entry is alive, its batch)."""
     identity = value[: _IDENTITY.size]
     pid, _ = _IDENTITY.unpack(identity)
-    return identity == process_identity(pid), value[_IDENTITY.size :]
+    return pid != 0 and identity == process_identity(pid), value[_IDENTITY.size :]
 
 
 def sequence_key(number: int) -> bytes:
@@ -289,11 +294,11 @@ class Index:
                 readahead=False,
                 mode=0o600,
             )
+            self._check_length()
             self._env.reader_check()
             self._tables: dict[Table, Any] = {
                 table: self._env.open_db(table.label.encode()) for table in Table
             }
-            self._check_length()
         except lmdb.Error as error:
             raise StoreError(
                 f"the index in {path} cannot be opened: {error}; `pfs fsck --rebuild-index` makes it anew"
@@ -338,10 +343,14 @@ class Index:
         except (lmdb.MapFullError, lmdb.DiskError) as error:
             raise OutOfSpaceError("the disk under the store is full; free space and retry") from error
         except lmdb.Error as error:
-            if "No space left" in str(error):
-                # LMDB has no error type of its own for a failed write.
+            if self._is_disk_full():
+                # LMDB says EIO where a write was cut short, as it is when the last free block was taken.
                 raise OutOfSpaceError("the disk under the store is full; free space and retry") from error
             raise StoreError(f"the index refused a write: {error}") from error
+
+    def _is_disk_full(self) -> bool:
+        room = os.statvfs(self.path)
+        return room.f_bavail * room.f_frsize < _HARDLY_ANY
 
     def check_readers(self) -> int:
         """Free the reader slots of dead processes; return how many there were."""

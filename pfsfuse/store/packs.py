@@ -40,6 +40,7 @@ import xxhash
 
 from ..errors import OutOfSpaceError, StoreError
 from ..ids import ChunkId
+from .descriptor import Descriptor
 from .objects import ObjectKind
 
 PACK_BYTES = 256 << 20
@@ -460,25 +461,12 @@ def read_footer(pack: PackFile) -> list[Record] | None:
     ]
 
 
-class _OpenPack:
-    """A descriptor that is closed when its last user lets go of it."""
-
-    __slots__ = ("fd",)
-
-    def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        if hasattr(self, "fd"):
-            os.close(self.fd)
-
-
 class PackReader:
     """Reads payloads; keeps the descriptors of the packs it used last.  Safe in any thread."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._open: OrderedDict[int, _OpenPack] = OrderedDict()
+        self._open: OrderedDict[int, Descriptor] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, location: Location) -> bytes:
@@ -496,7 +484,7 @@ class PackReader:
             )
         return data
 
-    def _pack(self, number: int) -> _OpenPack:
+    def _pack(self, number: int) -> Descriptor:
         with self._lock:
             found = self._open.get(number)
             if found is not None:
@@ -504,7 +492,7 @@ class PackReader:
                 return found
             path = pack_path(self._folder, number)
             try:
-                found = self._open[number] = _OpenPack(path)
+                found = self._open[number] = Descriptor(path, os.O_RDONLY)
             except OSError as error:
                 raise StoreError(f"pack {path} cannot be opened: {error.strerror}; run `pfs fsck`") from error
             if len(self._open) > _OPEN_PACKS:

@@ -41,21 +41,8 @@ INDEX = "index"
 PACKS = "packs"
 
 _NETWORK_FILE_SYSTEMS = frozenset(
-    (
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "ceph",
-        "glusterfs",
-        "afs",
-        "lustre",
-        "9p",
-        "fuse.sshfs",
-        "fuse.glusterfs",
-        "fuse.s3fs",
-    )
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "afs", "lustre", "9p"}
+    | {"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs"}
 )
 
 
