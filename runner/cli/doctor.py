@@ -103,7 +103,12 @@ def check_disk(root: Path) -> Check:
     there = next(path for path in (root, *root.parents) if path.exists())
     free = shutil.disk_usage(there).free
     detail = f"{size(free)} free for {root} ({file_system_of(root)})"
-    return Check("disk", free >= _FEW_BYTES, detail, f"free at least {size(_FEW_BYTES)}, or set PFS_ROOT to another disk")
+    return Check(
+        "disk",
+        free >= _FEW_BYTES,
+        detail,
+        f"free at least {size(_FEW_BYTES)}, or set PFS_ROOT to another disk",
+    )
 
 
 def check_store(session: Session) -> Check:

@@ -37,7 +37,9 @@ def read_graph(txn: ReadTxn) -> Graph:
     inputs: dict[str, list[str]] = {repo.name: [] for repo in repos(txn)}
     for branch in all_branches(txn):
         known = inputs.setdefault(branch.repo, [])
-        known += [each.repo for each in branch.provenance if each.repo != branch.repo and each.repo not in known]
+        known += [
+            each.repo for each in branch.provenance if each.repo != branch.repo and each.repo not in known
+        ]
     return Graph(inputs, {record.name: record.state.value for record in pipelines(txn)})
 
 

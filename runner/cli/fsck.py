@@ -26,7 +26,9 @@ def fsck(
     session: Session,
     rebuild: Annotated[
         bool,
-        typer.Option("--rebuild-index", help="Make the index anew from the packs; nothing may run meanwhile."),
+        typer.Option(
+            "--rebuild-index", help="Make the index anew from the packs; nothing may run meanwhile."
+        ),
     ] = False,
     verify_data: Annotated[bool, typer.Option("--verify-data", help="Read every byte, too.")] = False,
 ) -> None:

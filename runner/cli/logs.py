@@ -36,7 +36,9 @@ def logs(
     session: Session,
     job: Annotated[str | None, typer.Option("--job", "-j", help="An id, or PIPELINE@ID.")] = None,
     pipeline: Annotated[str | None, typer.Option("--pipeline", "-p", help="All jobs of a pipeline.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while there is more to come.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on while there is more to come.")
+    ] = False,
     tail: Annotated[int, typer.Option("--tail", "-t", min=0, help="The last lines only; 0: all.")] = 0,
 ) -> None:
     """

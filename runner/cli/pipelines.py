@@ -105,7 +105,9 @@ def inspect_pipeline(session: Session, name: Name) -> None:
 
 
 def _input(spec: dict[str, Any]) -> str:
-    return f"{spec['repo']}@{spec['branch']}, partition {spec['partition']}, incremental {spec['incremental']}"
+    return (
+        f"{spec['repo']}@{spec['branch']}, partition {spec['partition']}, incremental {spec['incremental']}"
+    )
 
 
 def delete_pipeline(

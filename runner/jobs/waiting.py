@@ -36,7 +36,9 @@ class JobFailedError(RunnerError):
     """Of the jobs that were waited for some did not succeed; `failed` has them."""
 
     def __init__(self, failed: Sequence[JobRecord]) -> None:
-        lines = [f"job {job.name}: {job.state.value}{': ' + job.reason if job.reason else ''}" for job in failed]
+        lines = [
+            f"job {job.name}: {job.state.value}{': ' + job.reason if job.reason else ''}" for job in failed
+        ]
         super().__init__("\n".join([*lines, f"`pfs logs --job {failed[0].name}` shows what it printed"]))
         self.failed = tuple(failed)
 
@@ -81,9 +83,7 @@ class Waiting:
             found: list[JobRecord] = []
             for _ in self._looks(listener, _LOOK_SOON_S):
                 with self._store.read() as txn:
-                    is_read = cursor(txn) >= sequence or not has_readers(
-                        txn, [BranchRef(repo, done.branch)]
-                    )
+                    is_read = cursor(txn) >= sequence or not has_readers(txn, [BranchRef(repo, done.branch)])
                     found = list(downstream(txn, done.ref))
                     left = [job for job in found if not is_settled(txn, job)]
                 if is_read and not left:
@@ -143,7 +143,9 @@ class Waiting:
         if is_runner_up(self._store):
             self._runner_seen = now
         elif now - self._runner_seen > self._patience_s():
-            raise UnavailableError(f"no runner runs, and there is {waits_for}; `pfs up` or `pfs runner` starts one")
+            raise UnavailableError(
+                f"no runner runs, and there is {waits_for}; `pfs up` or `pfs runner` starts one"
+            )
 
     def _tell(self, text: str) -> None:
         if text != self._said:
@@ -173,5 +175,3 @@ def _raise_for(found: Sequence[JobRecord]) -> None:
     failed = [job for job in found if job.state is not JobState.SUCCESS]
     if failed:
         raise JobFailedError(failed)
-
-
