@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -278,9 +279,10 @@ def bench_small(bench: Bench) -> list[Figure]:
 
 def bench_datums(bench: Bench) -> list[Figure]:
     """100 datums through one pipeline, against 100 times `podman run`."""
+    from runner.containers import shim_path
     from runner.containers.runtimes import find_runtime  # the product's own choice, for both sides
 
-    runtime = find_runtime(Path(bench.env["PFS_ROOT"]) / "run")
+    runtime = find_runtime(Path(bench.env["PFS_ROOT"]) / "run", shim_path())
     spec = bench.scratch / "noop.json"
     spec.write_text(
         f'{{"pipeline": {{"name": "noop"}}, "transform": {{"image": "{_IMAGE}", "cmd": ["true"]}}, '
@@ -322,10 +324,10 @@ def bench_start(bench: Bench) -> list[Figure]:
     """The CPU time of `pfs version`, against an interpreter that does nothing."""
 
     def cpu(*command: str) -> float:
-        before = os.times()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         run(*command)
-        after = os.times()
-        return after.children_user + after.children_system - before.children_user - before.children_system
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     ours, bare = paired(5, lambda: cpu(_PFS, "version"), lambda: cpu(sys.executable, "-c", ""))
     return [
