@@ -6,9 +6,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from pfsfuse.store.store import Store
+from tests.support.builders import World, checked_world
 
 # The same examples in every run, so that a red suite is red because of the change under test.
 # HYPOTHESIS_PROFILE=explore looks for new ones; what it finds becomes an @example or a unit test.
@@ -45,3 +50,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker(marker) is not None:
                 item.add_marker(pytest.mark.skip(reason=lack))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """An empty store with builders; fsck finds nothing in it at the end."""
+    with checked_world(tmp_path / "store") as made:
+        yield made
+
+
+@pytest.fixture
+def store(world: World) -> Store:
+    """An empty store; fsck finds nothing in it at the end."""
+    return world.store

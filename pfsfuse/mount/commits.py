@@ -15,6 +15,7 @@ A finish goes through these steps; until the gate closes, writers go on undistur
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 
@@ -24,12 +25,13 @@ from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.entry import Kind
-from ..versions.changesets import Append, Change, apply_to_overlay
+from ..versions.changesets import Append, Change, MakeDirectory, apply_to_overlay
 from ..versions.commits import BranchHasOpenCommitError
 from ..versions.model import BranchRef, Commit
-from ..versions.overlay import Found
+from ..versions.overlay import Found, Overlay
 from ..versions.owner import commit_changes
 from ..versions.repos import find_repo
+from ..versions.staged import Node
 from .handles import FileHandle
 from .home import BranchHome, detach
 from .kernel import Kernel
@@ -63,6 +65,7 @@ class Commits:
         self.vfs = vfs
         self.kernel = kernel
         self.autocommit_s = autocommit_s
+        self._stale_in, self._stale_out = trio.open_memory_channel[list[tuple[int, bytes]]](math.inf)
         self._not_before: dict[BranchRef, float] = {}
 
     @property
@@ -96,9 +99,7 @@ class Commits:
                 return await self._apply_to_open(home, changes)
             try:
                 made = await trio.to_thread.run_sync(
-                    lambda: commit_changes(
-                        self.store, self.vfs.trees, ref, changes, description=description
-                    )
+                    lambda: commit_changes(self.store, self.vfs.trees, ref, changes, description=description)
                 )
             except BranchHasOpenCommitError:
                 await self._adopt_found(ref)
@@ -147,21 +148,29 @@ class Commits:
             for place in list(home.root.children.values()):
                 detach(place)
             return stale
-        parent = known_place(home, change.path[:-1])
-        if parent is None:
-            return []
-        name = change.path[-1]
-        known = parent.children.get(name)
         overlay = home.overlay
         assert overlay is not None
-        if parent.node is None:
+        parent = home.root
+        for length, element in enumerate(change.path[:-1], 1):
             # The change staged the directories on the way.
-            found = overlay.resolve(change.path[:-1])
-            if found is not None:
-                parent.show(found, overlay)
+            below = parent.children.get(element)
+            if below is None:
+                return []
+            parent = below
+            _show_staged(parent, overlay, change.path[:length])
+        name = change.path[-1]
+        known = parent.children.get(name)
+        if isinstance(change, MakeDirectory) and known is not None and known.is_directory:
+            _show_staged(known, overlay, change.path)
+            return [(parent.ino, name)]
         if known is not None:
             found = overlay.resolve(change.path)
-            if isinstance(change, Append) and before is not None and before.kind == Kind.FILE and found is not None:
+            if (
+                isinstance(change, Append)
+                and before is not None
+                and before.kind == Kind.FILE
+                and found is not None
+            ):
                 home.supersede(known, found, size, change.entry.size)
             else:
                 detach(known)
@@ -186,10 +195,8 @@ class Commits:
         home = self.vfs.home(ref)
         if home.opened is None:
             await self._adopt_found(ref)
-        with trio.move_on_after(_RELEASE_S):
-            # The kernel sends RELEASE after close(2) has returned.
-            while any(not handle.is_cut for handle in home.writers) and not force:
-                await trio.sleep(0.005)
+        if not force:
+            await home.writers_gone(_RELEASE_S)
         if force:
             await self._flush_writers(home)
             for handle in home.writers:
@@ -214,7 +221,7 @@ class Commits:
                     lambda: self.vfs.owner.seal(opened, description=description, error=error)
                 )
                 assert done.root is not None
-                home.settle(done.root)
+                self._forget_later(home.settle(done.root))
                 self.vfs.owner.settle(opened)
             finally:
                 home.gate.set()
@@ -280,8 +287,22 @@ class Commits:
     def hold(self, handle: FileHandle) -> None:
         """Keep the commit that a killed process was writing open until it is written again or finished by hand."""
         place = handle.place
-        if isinstance(place, LivePlace) and isinstance(place.home, BranchHome) and place.home.opened is not None:
+        if (
+            isinstance(place, LivePlace)
+            and isinstance(place.home, BranchHome)
+            and place.home.opened is not None
+        ):
             place.home.is_held = True
+
+    def _forget_later(self, names: list[tuple[int, bytes]]) -> None:
+        """Have the kernel forget names when it can: the caller may be answering it right now."""
+        if names:
+            self._stale_in.send_nowait(names)
+
+    async def forget_stale(self) -> None:
+        """Tell the kernel of names that were put off, for ever."""
+        async for names in self._stale_out:
+            await self.kernel.forget_names(names)
 
     async def drop(self, ref: BranchRef) -> None:
         """Throw the open commit of a branch away."""
@@ -313,8 +334,19 @@ class Commits:
         """Show what the change log names."""
         keys = {key for table, key in touched if table is Table.BRANCHES}
         await self.refresh(
-            [ref for ref in list(self.vfs.homes) if b"%s\0%s" % (ref.repo.encode(), ref.branch.encode()) in keys]
+            [
+                ref
+                for ref in list(self.vfs.homes)
+                if b"%s\0%s" % (ref.repo.encode(), ref.branch.encode()) in keys
+            ]
         )
+
+
+def _show_staged(place: LivePlace, overlay: Overlay, path: tuple[bytes, ...]) -> None:
+    """Have the place of a directory show the staged node that there may be now."""
+    found = overlay.resolve(path) if place.node is None else None
+    if isinstance(found, Node):
+        place.show(found, overlay)
 
 
 def known_place(home: BranchHome, path: tuple[bytes, ...]) -> LivePlace | None:

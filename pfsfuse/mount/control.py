@@ -74,7 +74,9 @@ class Control:
             operation, arguments = wire.decode_request(body)
             handler = self._handlers().get(operation)
             if handler is None:
-                raise InvalidNameError(f"the mount knows no operation {operation!r}; is it of another version?")
+                raise InvalidNameError(
+                    f"the mount knows no operation {operation!r}; is it of another version?"
+                )
             return wire.success(await handler(**arguments))
         except PfsError as error:
             return wire.failure(error)
@@ -110,7 +112,9 @@ class Control:
     async def _finish(
         self, repo: str, branch: str, description: str | None, error: str, force: bool
     ) -> bytes:
-        done = await self._commits.finish(_ref(repo, branch), description=description, error=error, force=force)
+        done = await self._commits.finish(
+            _ref(repo, branch), description=description, error=error, force=force
+        )
         return done.id
 
     async def _drop(self, repo: str, branch: str) -> None:
@@ -161,5 +165,3 @@ async def _receive(stream: trio.SocketStream, count: int) -> bytes | None:
             return None
         data += part
     return bytes(data)
-
-

@@ -14,6 +14,7 @@ where there is one, and the entry of the newest commit otherwise.  A place that 
 
 from __future__ import annotations
 
+import itertools
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -57,6 +58,8 @@ class Attributes:
     mtime_ns: int
     ctime_ns: int
     rdev: int = 0
+    atime_ns: int | None = None
+    """None: as mtime_ns."""
     entry_s: float = FOREVER
     attr_s: float = FOREVER
 
@@ -98,7 +101,16 @@ class GeneratedPlace(Place):
 
     def attributes(self) -> Attributes:
         return Attributes(
-            self.ino, stat.S_IFDIR | self.mode, 2, 0, 0, 0, self.created_ns, self.created_ns, 0, BRIEFLY, BRIEFLY
+            self.ino,
+            stat.S_IFDIR | self.mode,
+            2,
+            0,
+            0,
+            0,
+            self.created_ns,
+            self.created_ns,
+            entry_s=BRIEFLY,
+            attr_s=BRIEFLY,
         )
 
 
@@ -114,7 +126,7 @@ class TextPlace(Place):
 
     def attributes(self) -> Attributes:
         size, when = len(self.text), self.created_ns
-        return Attributes(self.ino, stat.S_IFREG | 0o444, 1, 0, 0, size, when, when, 0, 0.0, 0.0)
+        return Attributes(self.ino, stat.S_IFREG | 0o444, 1, 0, 0, size, when, when, entry_s=0.0, attr_s=0.0)
 
 
 class FrozenPlace(Place):
@@ -234,7 +246,7 @@ class LivePlace(Place):
         """Translate [offset, offset + length) as the kernel counts to (file offset, start, end within it)."""
         cuts = [0, *sorted({min(max(size - offset, 0), length) for size, _ in self.shifts}), length]
         ranges = []
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in itertools.pairwise(cuts):
             if start < end:
                 shift = sum(count for size, count in self.shifts if offset + start >= size)
                 ranges.append((offset + start + shift, start, end))
@@ -273,7 +285,16 @@ def attributes_of_node(ino: int, node: Node) -> Attributes:
             rdev = int.from_bytes(node.target, "little")
         else:
             size = len(node.target)
-    links = 2 if isinstance(node, StagedDirectory) else 1
+    links = 2 if isinstance(node, StagedDirectory) else 1 + len(node.more_names)
     return Attributes(
-        ino, _TYPES[node.kind] | node.mode, links, node.uid, node.gid, size, node.mtime_ns, node.ctime_ns, rdev
+        ino,
+        _TYPES[node.kind] | node.mode,
+        links,
+        node.uid,
+        node.gid,
+        size,
+        node.mtime_ns,
+        node.ctime_ns,
+        rdev,
+        node.atime_ns,
     )

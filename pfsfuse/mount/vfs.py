@@ -22,10 +22,10 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import trio
 
+from .. import __version__
 from ..errors import (
     ConflictError,
     ExistsError,
@@ -54,7 +54,7 @@ from ..versions.owner import Owner
 from ..versions.repos import create_repo, delete_repo, find_repo, repos
 from ..versions.staged import StagedDirectory, StagedFile, StagedLeaf
 from .handles import DirectoryHandle, FileHandle, Handles
-from .home import BranchHome, Home, detach, same_home
+from .home import BranchHome, Home, same_home
 from .inodes import Inodes
 from .places import KINDS, Attributes, FrozenPlace, GeneratedPlace, LivePlace, Place, TextPlace
 from .views import Views
@@ -83,6 +83,7 @@ class Changed:
     uid: int | None = None
     gid: int | None = None
     mtime_ns: int | None = None
+    atime_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,9 @@ class Vfs:
             case ("repo", repo_name):
                 return self._child_of_repo(RepoName(repo_name), name)
             case ("commits", repo_name):
-                return self._commit_place("commits", RepoName(repo_name), name) if len(name) == _HEX_ID else None
+                return (
+                    self._commit_place("commits", RepoName(repo_name), name) if len(name) == _HEX_ID else None
+                )
             case (".workers" | ".jobs", *_):
                 return self._child_of_views(parts, name)
             case (".pfs",):
@@ -256,7 +259,7 @@ class Vfs:
 
     def _status_file(self, name: str) -> Place | None:
         if name == "version":
-            return TextPlace(f"{version('pfs')}\n".encode(), self.started_ns)
+            return TextPlace(f"{__version__}\n".encode(), self.started_ns)
         if name == "status":
             return TextPlace(self.status(), time.time_ns())
         return None
@@ -301,7 +304,9 @@ class Vfs:
                 return ["status", "version"]
         return []
 
-    def readdir(self, fh: int, position: int) -> Iterator[tuple[bytes, Attributes, int, Callable[[bool], None]]]:
+    def readdir(
+        self, fh: int, position: int
+    ) -> Iterator[tuple[bytes, Attributes, int, Callable[[bool], None]]]:
         """
         Yield (name, attributes, position behind it, callback) from *position* on.
 
@@ -354,10 +359,15 @@ class Vfs:
                 raise IsADirectoryPathError("a directory has no length to set")
             file = place.home.stage_file(place, overlay)
             place.current.overlay_of_node().truncate(file, self._file_size(place, changed.size))
-        if any(v is not None for v in (changed.mode, changed.uid, changed.gid, changed.mtime_ns)):
+        if changed != Changed(size=changed.size):
             node = place.home.stage(place, overlay)
             place.current.overlay_of_node().set_attributes(
-                node, mode=changed.mode, uid=changed.uid, gid=changed.gid, mtime_ns=changed.mtime_ns
+                node,
+                mode=changed.mode,
+                uid=changed.uid,
+                gid=changed.gid,
+                mtime_ns=changed.mtime_ns,
+                atime_ns=changed.atime_ns,
             )
         return place.attributes()
 
@@ -464,7 +474,7 @@ class Vfs:
             raise PathNotFoundError(name)
         directory = parent.home.stage_directory(parent, overlay)
         overlay.remove(directory, name, is_directory=is_directory)
-        detach(place)
+        parent.home.unnamed(place, parent, name)
 
     async def _remove_versioned(self, parent: GeneratedPlace, name: str, *, is_directory: bool) -> None:
         match parent.parts:
@@ -519,9 +529,11 @@ class Vfs:
             node = target.children[new_name]
             assert node is not None and not isinstance(node, Entry)
             moving.show(node, overlay)
-            home.moved(moving, new_parent, new_name)
+            home.moved(moving, parent, name, new_parent, new_name)
 
-    def _exchange(self, home: Home, parent: LivePlace, name: bytes, other: LivePlace, other_name: bytes) -> None:
+    def _exchange(
+        self, home: Home, parent: LivePlace, name: bytes, other: LivePlace, other_name: bytes
+    ) -> None:
         one, two = home.child(parent, name), home.child(other, other_name)
         if one is None or two is None:
             raise PathNotFoundError(name if one is None else other_name)
@@ -531,8 +543,29 @@ class Vfs:
         home.stage(one, overlay)
         home.stage(two, overlay)
         overlay.exchange(source, name, target, other_name)
-        one.parent, one.name, two.parent, two.name = other, other_name, parent, name
+        if one.parent is parent and one.name == name:
+            one.parent, one.name = other, other_name
+        if two.parent is other and two.name == other_name:
+            two.parent, two.name = parent, name
         other.children[other_name], parent.children[name] = one, two
+
+    async def link(self, ino: int, new_parent_ino: int, new_name: bytes) -> Attributes:
+        """Give a file another name in the same open commit, and count the look-up."""
+        place, parent = self.inodes.place(ino), self.inodes.place(new_parent_ino)
+        if not isinstance(place, LivePlace) or not isinstance(parent, LivePlace):
+            raise _read_only(place if not isinstance(place, LivePlace) else parent)
+        home = same_home(place, parent)
+        overlay = await home.begin()
+        target = place.current
+        if target.is_directory:
+            raise ForbiddenError("a directory has one name only")
+        if target.is_detached:
+            raise PathNotFoundError(target.name)
+        directory = home.stage_directory(parent, overlay)
+        overlay.link(home.stage(target, overlay), directory, new_name)
+        parent.children[new_name] = target
+        self.inodes.looked_up(target)
+        return self._attributes(target, new_parent_ino)
 
     # Files
 
@@ -544,9 +577,9 @@ class Vfs:
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         if writable and not isinstance(place, LivePlace):
             raise _read_only(place)
-        if writable and isinstance(place, LivePlace) and isinstance(place.home, BranchHome):
-            if not place.home.writable:
-                raise ReadOnlyError(f"branch {place.home.ref} is made by a pipeline; only the pipeline writes it")
+        home = place.home if isinstance(place, LivePlace) else None
+        if writable and isinstance(home, BranchHome) and not home.writable:
+            raise ReadOnlyError(f"branch {home.ref} is made by a pipeline; only the pipeline writes it")
         handle = FileHandle(place, writable=writable, pid=caller.pid)
         if writable and isinstance(place, LivePlace):
             place.home.writers.add(handle)
@@ -647,7 +680,7 @@ class Vfs:
         if not isinstance(handle, FileHandle) or not isinstance(handle.place, LivePlace):
             return
         place = handle.place
-        place.home.writers.discard(handle)
+        place.home.writer_closed(handle)
         node = place.current.node
         if not isinstance(node, StagedFile) or any(h.place is place for h in place.home.writers):
             return

@@ -162,7 +162,9 @@ class Views:
             if len(parts) == 3:
                 return sorted(name.decode() for name in kept_view(txn, parts[1], parts[2]))
             prefix = _kept_key(*parts[1:])
-            keys = (key[len(prefix) :].split(b"\0")[0].decode() for key, _ in txn.scan(Table.DOCUMENTS, prefix))
+            keys = (
+                key[len(prefix) :].split(b"\0")[0].decode() for key, _ in txn.scan(Table.DOCUMENTS, prefix)
+            )
             return sorted(set(keys))
 
     def child(self, parts: tuple[str, ...], name: bytes, inodes: Inodes) -> Place | None:
@@ -185,9 +187,7 @@ class Views:
 
 async def _until_released(home: ScratchHome) -> None:
     """Wait for the releases that the kernel sends after a process has ended; cut off who stays."""
-    with trio.move_on_after(5.0):
-        while home.writers:
-            await trio.sleep(0.002)
+    await home.writers_gone(5.0)
     for handle in home.writers:
         handle.is_cut = True
 

@@ -14,13 +14,18 @@ Invariants (fsck.py):
 
 - S1  an indexed object is whole in its pack: length, checksum and BLAKE3 name;
 - S2  a location names a pack that exists.
+
+An object whose append failed (full disk) stays pending, in memory, until it is in a pack: whoever
+put the same bytes was told that it is there.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StoreError
@@ -28,7 +33,19 @@ from ..ids import ChunkId, chunk_id
 from . import codec
 from .index import Index, Table, WriteTxn
 from .objects import ObjectKind
-from .packs import JOURNAL, PACK_BYTES, Location, PackReader, PackState, PackWriter, pack_path
+from .packs import (
+    JOURNAL,
+    PACK_BYTES,
+    DamagedPackError,
+    Location,
+    PackReader,
+    PackState,
+    PackWriter,
+    TornPackError,
+    pack_path,
+)
+
+log = logging.getLogger(__name__)
 
 _POOL_THREADS = max(1, min(4, os.cpu_count() or 1))
 _COMPRESS_APART_FROM = 16 << 10
@@ -51,7 +68,8 @@ class CorruptChunkError(StoreError):
 
     def __init__(self, object_id: ChunkId, location: Location, why: str) -> None:
         super().__init__(
-            f"object {object_id.hex()} in pack {location.pack:08x} at byte {location.offset}: {why}; run `pfs fsck`"
+            f"object {object_id.hex()} in pack {location.pack:08x} at byte {location.offset}: {why}; "
+            "run `pfs fsck`"
         )
         self.object_id = object_id
 
@@ -70,12 +88,12 @@ class Chunks:
         self._sealed_noted: list[int] = []
         self._lock = threading.RLock()
         self._pending: dict[ChunkId, Future[Location]] = {}
+        self._failed: dict[ChunkId, tuple[bytes, ObjectKind]] = {}
+        """Pending objects that no pack took; every sync and every put tries again."""
         self._pool: ThreadPoolExecutor | None = None
         self._in_flight = threading.BoundedSemaphore(_MAX_IN_FLIGHT)
         self.read_bytes = 0
         """How much was read from packs, decompressed: a figure for people, exact but for races."""
-        self._failure: BaseException | None = None
-        """What an append ran into; the next sync raises it, since a caller relies on the object."""
 
     # Putting
 
@@ -83,10 +101,12 @@ class Chunks:
         """
         Store *data* (at most 16 MiB) under its name and return the name.
 
-        Equal bytes are stored once.  OutOfSpaceError adds nothing and may be retried.
+        Equal bytes are stored once.  After OutOfSpaceError the same put may be tried again.
         """
         object_id = chunk_id(data)
         with self._lock:
+            if self._failed:
+                self._retry()
             if object_id in self._pending or self._indexed(object_id) is not None:
                 return object_id
             result: Future[Location] = Future()
@@ -104,11 +124,13 @@ class Chunks:
                 self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="pfs-compress")
             return self._pool
 
-    def _in_background(self, object_id: ChunkId, data: bytes, kind: ObjectKind, result: Future[Location]) -> None:
+    def _in_background(
+        self, object_id: ChunkId, data: bytes, kind: ObjectKind, result: Future[Location]
+    ) -> None:
         try:
-            self._compress_and_append(object_id, data, kind, result)
-        except Exception:  # noqa: S110 - the error is in *result*, and sync() raises it
-            pass
+            with suppress(Exception):
+                # What went wrong is in *result*, and the next sync tries again.
+                self._compress_and_append(object_id, data, kind, result)
         finally:
             self._in_flight.release()
 
@@ -121,22 +143,30 @@ class Chunks:
                 location = self._pack().append(kind, used, payload, raw=len(data), object_id=object_id)
         except BaseException as error:
             with self._lock:
-                self._pending.pop(object_id, None)
+                self._failed[object_id] = (data, kind)
             result.set_exception(error)
-            self._failure = error
             raise
         result.set_result(location)
 
+    def _retry(self) -> None:
+        """Append what no pack took, or raise what is in the way.  Called with the lock held."""
+        for object_id, (data, kind) in list(self._failed.items()):
+            result: Future[Location] = Future()
+            self._compress_and_append(object_id, data, kind, result)
+            self._pending[object_id] = result
+            del self._failed[object_id]
+
     def _pack(self) -> PackWriter:
         """Return the pack to append to.  Called with the lock held."""
-        if self._writer is not None and self._writer.size >= PACK_BYTES:
+        while True:
+            if self._writer is None:
+                self._writer = self._take_pack()
+            if self._writer.size < PACK_BYTES:
+                return self._writer
             self._writer.seal()
-            self._writer.close()
             self._sealed.append(self._writer.number)
+            self._writer.close()
             self._writer = None
-        if self._writer is None:
-            self._writer = self._take_pack()
-        return self._writer
 
     def _take_pack(self) -> PackWriter:
         """Take an unsealed pack that nobody writes, or begin a new one."""
@@ -147,13 +177,16 @@ class Chunks:
                 if state[0] == PackState.OPEN and int.from_bytes(key, "big") not in self._sealed
             ]
         for number in unsealed:
-            path = pack_path(self._folder, number)
-            if path.exists() and path.stat().st_size >= PACK_BYTES:
+            if not pack_path(self._folder, number).exists():
+                # Begun and not written yet by another process, or lost; never to be mixed with what is new.
                 continue
             try:
                 return PackWriter(self._folder, number, self._store_id)
             except BlockingIOError:
                 continue
+            except (TornPackError, DamagedPackError) as error:
+                log.error("%s; it is not written any more", error)
+                self._sealed.append(number)
         with self._index.write() as txn:
             raw = txn.get(Table.META, _NEXT_PACK)
             number = int.from_bytes(raw, "big") if raw else 1
@@ -166,14 +199,18 @@ class Chunks:
     def sync(self) -> dict[ChunkId, Location]:
         """Make all pending objects durable and return where they are.  They stay pending until `forget`."""
         with self._lock:
-            waiting = dict(self._pending)
-        located = {object_id: future.result() for object_id, future in waiting.items()}
+            waiting = list(self._pending.values())
+        # The pool needs the lock to append, so it is waited for without it.
+        wait(waiting)
         with self._lock:
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
-            if self._writer is not None:
-                self._writer.sync()
+            self._retry()
+            located = {
+                object_id: future.result() for object_id, future in self._pending.items() if future.done()
+            }
+            writer = self._writer
+        if writer is not None:
+            # What went to an earlier pack was made durable when that was sealed.
+            writer.sync()
         return located
 
     def index(self, txn: WriteTxn, located: dict[ChunkId, Location]) -> None:
@@ -191,13 +228,18 @@ class Chunks:
                 self._pending.pop(object_id, None)
             self._sealed = [number for number in self._sealed if number not in self._sealed_noted]
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the index knows all that this process put and sealed."""
+        return not self._pending and not self._sealed
+
     def append_journal(self, batch: bytes) -> None:
         """Write a batch of the index into the pack and make it durable."""
         used, payload = codec.encode(batch)
         with self._lock:
             pack = self._pack()
             pack.append(JOURNAL, used, payload, raw=len(batch), object_id=chunk_id(batch))
-            pack.sync()
+        pack.sync()
 
     # Getting
 
@@ -223,11 +265,14 @@ class Chunks:
 
     def get(self, object_id: ChunkId) -> bytes:
         """Return the object's bytes, checked against its name; MissingChunkError or CorruptChunkError."""
+        failed = self._failed.get(object_id)
+        if failed is not None:
+            return failed[0]
         location = self.locate(object_id)
         writer = self._writer
-        if writer is not None and writer.covers(location):
-            writer.write_out()
-        stored = self._reader.read(location)
+        stored = writer.buffered(location) if writer is not None else None
+        if stored is None:
+            stored = self._reader.read(location)
         try:
             raw = codec.decode(location.codec, stored, location.raw)
         except StoreError as error:

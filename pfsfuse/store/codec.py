@@ -46,8 +46,10 @@ def encode(data: bytes | memoryview) -> tuple[Codec, bytes | memoryview]:
 
 
 def decode(codec: int, stored: bytes, raw_length: int) -> bytes:
-    """Return the raw bytes; StoreError if *stored* is not what `encode` made."""
+    """Return the raw bytes; StoreError if *stored* is not what `encode` made of *raw_length* bytes."""
     if codec == Codec.RAW:
+        if len(stored) != raw_length:
+            raise StoreError(f"{len(stored)} bytes are stored where {raw_length} are expected")
         return stored
     if codec != Codec.ZSTD:
         raise StoreError(f"codec {codec} is not known to this version of pfs")
@@ -55,6 +57,10 @@ def decode(codec: int, stored: bytes, raw_length: int) -> bytes:
     if decompressor is None:
         decompressor = _local.decompressor = zstandard.ZstdDecompressor()
     try:
+        # Looked at first: the decompressor would allocate whatever a damaged frame claims.
+        claimed = zstandard.frame_content_size(stored)
+        if claimed != raw_length:
+            raise StoreError(f"stored bytes say that they are {claimed} where {raw_length} are expected")
         raw: bytes = decompressor.decompress(stored, max_output_size=raw_length)
     except zstandard.ZstdError as error:
         raise StoreError(f"stored bytes do not decompress: {error}") from error

@@ -19,6 +19,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,7 +46,7 @@ class Table(enum.Enum):
     CHANGES = ("changes", False)
     """sequence, u64 big-endian → msgpack array of (table, key): the change log."""
     OUTBOX = ("outbox", False)
-    """sequence → the batch, while it is not known to be in a pack."""
+    """sequence → its writer (`process_identity`) and the batch, while that is not known to be in a pack."""
     PROJECTS = ("projects", True)
     REPOS = ("repos", True)
     BRANCHES = ("branches", True)
@@ -70,6 +71,11 @@ Batch = list[tuple[str, bytes, bytes | None]]
 KEPT_CHANGES = 100_000
 """The change log forgets older entries; a listener that is further behind starts over from the tables."""
 
+TRIM_EVERY = 1000
+
+_HARDLY_ANY = 256 << 10
+"""Bytes of free disk below which a failed write is put down to a full disk."""
+
 _U64 = struct.Struct(">Q")
 _SEQUENCE = b"sequence"
 
@@ -91,7 +97,7 @@ class ReadTxn:
         """
         Yield the pairs whose key begins with *prefix*, in the order of keys.
 
-        Forwards from the first key ≥ *start*; reversed from the last key ≤ *start*.
+        Forwards from the first such key ≥ *start*; reversed from the last such key ≤ *start*.
         """
         with self._txn.cursor(db=self._tables[table]) as cursor:
             if reverse:
@@ -116,14 +122,27 @@ class ReadTxn:
         return _U64.unpack(raw)[0] if raw else 0
 
     def changes(self, after: int) -> Iterator[tuple[int, list[tuple[str, bytes]]]]:
-        """Yield (sequence, what changed) of the batches newer than *after*, oldest first."""
+        """
+        Yield (sequence, what changed) of the batches newer than *after*, oldest first.
+
+        If the log has forgotten some of them (KEPT_CHANGES), one entry names all keys there are.
+        """
+        oldest = next(self.scan(Table.CHANGES), None)
+        if oldest is not None and _U64.unpack(oldest[0])[0] > after + 1:
+            everything = [
+                (table.label, key) for table in Table if table.journaled for key, _ in self.scan(table)
+            ]
+            yield self.sequence(), everything
+            return
         for key, value in self.scan(Table.CHANGES, start=_U64.pack(after + 1)):
             yield _U64.unpack(key)[0], msgspec.msgpack.decode(value, type=list[tuple[str, bytes]])
 
 
 def _seek_last(cursor: lmdb.Cursor, prefix: bytes, start: bytes | None) -> bool:
     """Put *cursor* on the last key that begins with *prefix* and is ≤ *start*."""
-    limit = start + b"\0" if start is not None else _after_prefix(prefix)
+    limit = _after_prefix(prefix)
+    if start is not None:
+        limit = start + b"\0" if limit is None else min(limit, start + b"\0")
     if limit is None:
         found: bool = cursor.last()
     elif cursor.set_range(limit):
@@ -181,16 +200,19 @@ class WriteTxn(ReadTxn):
         key = _U64.pack(number)
         self.put(Table.META, _SEQUENCE, key)
         self.put(Table.CHANGES, key, msgspec.msgpack.encode(self._touched))
-        if number % 1000 == 0:
+        if number % TRIM_EVERY == 0:
             self._trim_changes(number - KEPT_CHANGES)
         if self._batch:
             self.sealed_batch = encode_batch(number, self._batch)
-            self.put(Table.OUTBOX, key, self.sealed_batch)
+            self.put(Table.OUTBOX, key, process_identity(os.getpid()) + self.sealed_batch)
         self.sealed_sequence = number
 
     def _trim_changes(self, up_to: int) -> None:
-        old = [key for key, _ in self.scan(Table.CHANGES) if _U64.unpack(key)[0] <= up_to] if up_to > 0 else []
-        for key in old:
+        if up_to <= 0:
+            return
+        for key in [
+            key for key, _ in takewhile(lambda pair: pair[0] <= _U64.pack(up_to), self.scan(Table.CHANGES))
+        ]:
             self.delete(Table.CHANGES, key)
 
     def apply_batch(self, batch: Batch) -> None:
@@ -198,7 +220,9 @@ class WriteTxn(ReadTxn):
         for label, key, value in batch:
             table = _BY_LABEL.get(label)
             if table is None:
-                raise StoreError(f"the journal names a table {label!r} that this version of pfs does not know")
+                raise StoreError(
+                    f"the journal names a table {label!r} that this version of pfs does not know"
+                )
             if value is None:
                 self._txn.delete(key, db=self._tables[table])
             else:
@@ -223,9 +247,35 @@ def decode_batch(data: bytes) -> tuple[int, Batch]:
     return sequence, batch
 
 
+_IDENTITY = struct.Struct("<IQ")
+
+
+def process_identity(pid: int) -> bytes:
+    """Return what tells a process from all others since boot: id and start time; zeros if it is dead."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            line = file.read()
+    except OSError:
+        return bytes(_IDENTITY.size)
+    # proc(5): field 22 is the start time; field 3 is the first behind the name in parentheses.
+    return _IDENTITY.pack(pid, int(line[line.rfind(b")") + 2 :].split()[19]))
+
+
+def split_outbox(value: bytes) -> tuple[bool, bytes]:
+    """Return (whether the writer of an outbox entry is alive, its batch)."""
+    identity = value[: _IDENTITY.size]
+    pid, _ = _IDENTITY.unpack(identity)
+    return pid != 0 and identity == process_identity(pid), value[_IDENTITY.size :]
+
+
 def sequence_key(number: int) -> bytes:
     """Return the key of batch *number* in CHANGES and OUTBOX."""
     return _U64.pack(number)
+
+
+def data_path(path: Path) -> Path:
+    """Return the file with the data of the environment in the folder *path*."""
+    return path / "data.mdb"
 
 
 class Index:
@@ -234,6 +284,7 @@ class Index:
     def __init__(self, path: Path) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
         self._owner = os.getpid()
+        self.path = path
         try:
             self._env = lmdb.open(
                 os.fspath(path),
@@ -243,6 +294,7 @@ class Index:
                 readahead=False,
                 mode=0o600,
             )
+            self._check_length()
             self._env.reader_check()
             self._tables: dict[Table, Any] = {
                 table: self._env.open_db(table.label.encode()) for table in Table
@@ -252,12 +304,28 @@ class Index:
                 f"the index in {path} cannot be opened: {error}; `pfs fsck --rebuild-index` makes it anew"
             ) from error
 
+    def _check_length(self) -> None:
+        """StoreError if the file was cut off: reading beyond its end would kill the process (SIGBUS)."""
+        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        found = data_path(self.path).stat().st_size
+        if found < needed:
+            self._env.close()
+            raise StoreError(
+                f"the index in {self.path} has {found} bytes of {needed}; "
+                "`pfs fsck --rebuild-index` makes it anew"
+            )
+
     @contextmanager
     def read(self) -> Iterator[ReadTxn]:
         """A view that stays as it is while the block runs.  Keep it short: it holds back page reuse."""
         assert os.getpid() == self._owner, "an LMDB environment does not survive a fork"
-        with self._env.begin() as txn:
-            yield ReadTxn(txn, self._tables)
+        try:
+            with self._env.begin() as txn:
+                yield ReadTxn(txn, self._tables)
+        except lmdb.Error as error:
+            raise StoreError(
+                f"the index cannot be read: {error}; `pfs fsck --rebuild-index` makes it anew"
+            ) from error
 
     @contextmanager
     def write(self) -> Iterator[WriteTxn]:
@@ -275,10 +343,14 @@ class Index:
         except (lmdb.MapFullError, lmdb.DiskError) as error:
             raise OutOfSpaceError("the disk under the store is full; free space and retry") from error
         except lmdb.Error as error:
-            if "No space left" in str(error):
-                # LMDB has no error type of its own for a failed write.
+            if self._is_disk_full():
+                # LMDB says EIO where a write was cut short, as it is when the last free block was taken.
                 raise OutOfSpaceError("the disk under the store is full; free space and retry") from error
             raise StoreError(f"the index refused a write: {error}") from error
+
+    def _is_disk_full(self) -> bool:
+        room = os.statvfs(self.path)
+        return room.f_bavail * room.f_frsize < _HARDLY_ANY
 
     def check_readers(self) -> int:
         """Free the reader slots of dead processes; return how many there were."""

@@ -9,6 +9,8 @@ Packs: append-only files that hold many objects and the journal of refs, and des
 
 All numbers are little-endian.  A record's checksum (xxh3-64) covers its header up to the
 checksum, and its payload; so a scan from the front finds every whole record and stops at a torn one.
+It is seeded with the pack's number and store: a pack that somebody keeps as a file in the store
+does not look like records of the store, not even where damage is searched for the next record.
 The footer saves that scan for sealed packs.  docs/format.md has the tables.
 
 Promises:
@@ -16,7 +18,8 @@ Promises:
 - P1  bytes of a pack below its last whole record never change;
 - P2  a pack has at most one writer, which holds an flock on it;
 - P3  after `sync` every appended record survives power loss;
-- P4  a failed write (full disk) leaves the pack as it was before, and can be retried.
+- P4  a failed write (full disk) leaves the pack as it was before, and can be retried;
+- P5  a pack with whole records behind damage is never written again, so that they stay.
 """
 
 from __future__ import annotations
@@ -27,20 +30,26 @@ import fcntl
 import os
 import struct
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import xxhash
 
 from ..errors import OutOfSpaceError, StoreError
 from ..ids import ChunkId
+from .descriptor import Descriptor
 from .objects import ObjectKind
 
 PACK_BYTES = 256 << 20
 """A pack is sealed when it has about this many bytes."""
 
 _BUFFER_BYTES = 1 << 20
+
+_OPEN_PACKS = 256
+"""Descriptors that a reader keeps; a process may have 1,024 by default."""
 
 HEADER = struct.Struct("<8sI16sQ")
 RECORD = struct.Struct("<4sBBHII32sQ")
@@ -80,7 +89,9 @@ class Location:
         try:
             return Location(*LOCATION.unpack(data))
         except struct.error as error:
-            raise StoreError("an entry of the index has the wrong length; run `pfs fsck --rebuild-index`") from error
+            raise StoreError(
+                "an entry of the index has the wrong length; run `pfs fsck --rebuild-index`"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,80 +123,157 @@ class TornPackError(StoreError):
         self.offset = offset
 
 
+class DamagedPackError(StoreError):
+    """A pack has whole records behind damage: it must not be written, for a repair can read on there."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        super().__init__(f"pack {path.name}: damaged at byte {offset}; run `pfs fsck`")
+        self.path = path
+        self.offset = offset
+
+
 def pack_path(folder: Path, number: int) -> Path:
     """Return where pack *number* is kept."""
     return folder / f"{number:08x}.pack"
 
 
-def checksum(head: bytes, payload: bytes | memoryview) -> int:
+@dataclass(frozen=True, slots=True)
+class PackFile:
+    """One pack of one store."""
+
+    folder: Path
+    number: int
+    store_id: bytes
+
+    @property
+    def path(self) -> Path:
+        return pack_path(self.folder, self.number)
+
+    @property
+    def seed(self) -> int:
+        """What the checksums of its records begin with."""
+        return xxhash.xxh3_64_intdigest(self.header()[: HEADER.size - 8])
+
+    def header(self) -> bytes:
+        """Return the first bytes of the pack."""
+        head = HEADER.pack(PACK_MAGIC, self.number, self.store_id, 0)[:-8]
+        return head + xxhash.xxh3_64_intdigest(head).to_bytes(8, "little")
+
+
+def packs_in(folder: Path, store_id: bytes) -> list[PackFile]:
+    """Return the packs in *folder*, by number; files with other names are none."""
+    names = [path.name for path in folder.iterdir() if path.suffix == ".pack"]
+    numbers = sorted(int(name[:-5], 16) for name in names if _is_number(name[:-5]))
+    return [PackFile(folder, number, store_id) for number in numbers]
+
+
+def _is_number(text: str) -> bool:
+    return len(text) == 8 and all(c in "0123456789abcdef" for c in text)
+
+
+def checksum(seed: int, head: bytes, payload: bytes | memoryview) -> int:
     """Return the checksum of a record: xxh3-64 over header and payload."""
-    state = xxhash.xxh3_64(head)
+    state = xxhash.xxh3_64(head, seed)
     state.update(payload)
     return state.intdigest()
 
 
-def record_header(kind: int, codec: int, raw: int, object_id: bytes, payload: bytes | memoryview) -> bytes:
+def record_header(
+    seed: int, kind: int, codec: int, raw: int, object_id: bytes, payload: bytes | memoryview
+) -> bytes:
     """Return the header of a record with this payload."""
     head = RECORD.pack(RECORD_MAGIC, kind, codec, 0, len(payload), raw, object_id, 0)[:_RECORD_SUM_AT]
-    return head + checksum(head, payload).to_bytes(8, "little")
+    return head + checksum(seed, head, payload).to_bytes(8, "little")
 
 
-def pack_header(number: int, store_id: bytes) -> bytes:
-    """Return the first bytes of pack *number* of a store."""
-    head = HEADER.pack(PACK_MAGIC, number, store_id, 0)[:-8]
-    return head + xxhash.xxh3_64_intdigest(head).to_bytes(8, "little")
+def check_pack_header(pack: PackFile) -> None:
+    """TornPackError if the file does not begin as this pack does."""
+    with open(pack.path, "rb") as file:
+        if file.read(HEADER.size) != pack.header():
+            raise TornPackError(pack.path, 0, "not the header of this pack of this store")
 
 
-def read_pack_header(data: bytes, path: Path) -> tuple[int, bytes]:
-    """Return (number, store id) of a pack's first bytes; TornPackError if they are none."""
-    if len(data) < HEADER.size or data[:8] != PACK_MAGIC:
-        raise TornPackError(path, 0, "no pack header")
-    _, number, store_id, found = HEADER.unpack_from(data)
-    if found != xxhash.xxh3_64_intdigest(data[: HEADER.size - 8]):
-        raise TornPackError(path, 0, "a damaged pack header")
-    return number, store_id
-
-
-def scan(path: Path, start: int = HEADER.size) -> Iterator[tuple[Record, bytes]]:
+def scan(pack: PackFile, start: int = HEADER.size) -> Iterator[tuple[Record, bytes]]:
     """
     Yield every whole record from *start* on, with its payload, each checked against its checksum.
 
     Ends at the end of the file or at the footer.  TornPackError names the first byte that is no
     whole record; everything yielded before is sound.
     """
-    with open(path, "rb") as file:
-        file.seek(start)
+    seed = pack.seed
+    with open(pack.path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
         offset = start
-        while True:
-            head = file.read(RECORD.size)
-            if not head or head[:8] == TRAILER_MAGIC:
+        while offset < size:
+            found = _read_record(file, offset, size, seed)
+            if found is None:
+                raise TornPackError(pack.path, offset, "no whole record")
+            if found[0].kind == FOOTER:
                 return
-            if len(head) < RECORD.size or head[:4] != RECORD_MAGIC:
-                raise TornPackError(path, offset, "no record")
-            _, kind, codec, _, stored, raw, object_id, expected = RECORD.unpack(head)
-            payload = file.read(stored)
-            if len(payload) < stored or checksum(head[:_RECORD_SUM_AT], payload) != expected:
-                raise TornPackError(path, offset, "a damaged record")
-            if kind == FOOTER:
-                return
-            yield Record(kind, codec, ChunkId(object_id), raw, offset + RECORD.size, stored), payload
-            offset += RECORD.size + stored
+            yield found
+            offset = found[0].offset + found[0].stored
 
 
-def find_next_record(path: Path, start: int) -> int | None:
-    """Return where the next thing that looks like a record begins, from *start* on; for rebuilding past damage."""
+def scan_headers(pack: PackFile, start: int = HEADER.size) -> Iterator[Record]:
+    """
+    Yield every record from *start* on without reading, or checking, its payload.
+
+    Ends and fails like `scan`; a damaged payload goes unseen.
+    """
+    with open(pack.path, "rb", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        offset = start
+        while offset < size:
+            record = parse_header(os.pread(file.fileno(), RECORD.size, offset), offset)
+            if record is None or record.offset + record.stored > size:
+                raise TornPackError(pack.path, offset, "no record")
+            if record.kind == FOOTER:
+                return
+            yield record
+            offset = record.offset + record.stored
+
+
+def parse_header(head: bytes, offset: int) -> Record | None:
+    """Return the record whose header is *head*, read at *offset*; None if it is no header."""
+    if len(head) < RECORD.size or head[:4] != RECORD_MAGIC:
+        return None
+    _, kind, codec, _, stored, raw, object_id, _ = RECORD.unpack(head)
+    if kind not in KINDS:
+        return None
+    return Record(kind, codec, ChunkId(object_id), raw, offset + RECORD.size, stored)
+
+
+def _read_record(file: BinaryIO, offset: int, size: int, seed: int) -> tuple[Record, bytes] | None:
+    """Return the whole record at *offset* of a file of *size* bytes, or None."""
+    file.seek(offset)
+    head = file.read(RECORD.size)
+    record = parse_header(head, offset)
+    if record is None or record.offset + record.stored > size:
+        return None
+    payload = file.read(record.stored)
+    expected = int.from_bytes(head[_RECORD_SUM_AT:], "little")
+    if len(payload) < record.stored or checksum(seed, head[:_RECORD_SUM_AT], payload) != expected:
+        return None
+    return record, payload
+
+
+def find_next_record(pack: PackFile, start: int) -> int | None:
+    """Return where the next whole record begins, from *start* on; for reading on behind damage."""
     step = 1 << 20
-    with open(path, "rb") as file:
+    seed = pack.seed
+    with open(pack.path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
         offset = start
-        while True:
+        while offset < size:
             file.seek(offset)
-            window = file.read(step + len(RECORD_MAGIC))
+            window = file.read(step + len(RECORD_MAGIC) - 1)
             at = window.find(RECORD_MAGIC)
-            if at >= 0:
-                return offset + at
-            if len(window) <= len(RECORD_MAGIC):
-                return None
-            offset += max(1, len(window) - len(RECORD_MAGIC) + 1)
+            while at >= 0:
+                if _read_record(file, offset + at, size, seed) is not None:
+                    return offset + at
+                at = window.find(RECORD_MAGIC, at + 1)
+            offset += step
+    return None
 
 
 class PackWriter:
@@ -197,22 +285,33 @@ class PackWriter:
     """
 
     def __init__(self, folder: Path, number: int, store_id: bytes) -> None:
+        """Take the pack; BlockingIOError if another process has it, DamagedPackError (P5)."""
+        self.pack = PackFile(folder, number, store_id)
         self.number = number
-        self.path = pack_path(folder, number)
+        self.path = self.pack.path
+        self._seed = self.pack.seed
         self._lock = threading.RLock()
-        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._syncing = threading.Lock()
+        """Taken before `_lock`."""
+        try:
+            self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _as_store_error(error, self.path) from error
         self._buffer: list[bytes | memoryview] = []
+        self._in_buffer: dict[int, bytes | memoryview] = {}
+        """Payloads that are not in the file yet, by offset."""
         self._entries: list[Record] = []
         self._sealing = False
+        self._failed: StoreError | None = None
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(self.fd).st_size < HEADER.size:
                 # New, or its first writer died before the header was out: nothing refers to it.
                 os.ftruncate(self.fd, 0)
                 self._written = 0
-                self._buffer.append(pack_header(number, store_id))
+                self._buffer.append(self.pack.header())
                 self._end = HEADER.size
-                _sync_folder(folder)
+                sync_folder(folder)
             else:
                 self._written = self._end = self._recover()
         except BaseException:
@@ -222,14 +321,16 @@ class PackWriter:
 
     def _recover(self) -> int:
         """Find the end of the last whole record and cut off what a crash tore; return the end."""
+        check_pack_header(self.pack)
         end = HEADER.size
         try:
-            for record, _ in scan(self.path):
+            for record, _ in scan(self.pack):
                 self._entries.append(record)
                 end = record.offset + record.stored
-        except TornPackError:
-            # Only the tail that no sync covered can be torn: nothing refers to it.
-            pass
+        except TornPackError as error:
+            # A crash tears the tail that no sync covered: nothing refers to it.  Damage can be anywhere.
+            if find_next_record(self.pack, error.offset + 1) is not None:
+                raise DamagedPackError(self.path, error.offset) from error
         os.ftruncate(self.fd, end)
         return end
 
@@ -244,9 +345,10 @@ class PackWriter:
         with self._lock:
             if self._end - self._written >= _BUFFER_BYTES:
                 self.write_out()
-            self._buffer.append(record_header(kind, codec, raw, object_id, payload))
+            self._buffer.append(record_header(self._seed, kind, codec, raw, object_id, payload))
             self._buffer.append(payload)
             offset = self._end + RECORD.size
+            self._in_buffer[offset] = payload
             self._end = offset + len(payload)
             self._entries.append(Record(kind, codec, ChunkId(object_id), raw, offset, len(payload)))
             return Location(self.number, offset, len(payload), raw, codec, kind)
@@ -266,26 +368,38 @@ class PackWriter:
                 raise _as_store_error(error, self.path) from error
             self._written += len(data)
             self._buffer = []
+            self._in_buffer = {}
 
     def _take_back(self) -> None:
         """Drop what a failed write left, so that a scan never meets half a record (P4)."""
         os.ftruncate(self.fd, self._written)
 
-    def covers(self, location: Location) -> bool:
-        """Say whether the payload at *location* is still in the buffer."""
-        return location.pack == self.number and location.offset + location.stored > self._written
+    def buffered(self, location: Location) -> bytes | None:
+        """Return the payload at *location* if it is not in the file yet."""
+        with self._lock:
+            payload = self._in_buffer.get(location.offset) if location.pack == self.number else None
+        return bytes(payload) if payload is not None else None
 
     def sync(self) -> None:
-        """Make everything appended durable."""
-        with self._lock:
-            self.write_out()
-            if self._synced == self._written:
+        """Make everything appended so far durable; others may append meanwhile."""
+        with self._syncing:
+            with self._lock:
+                self.write_out()
+                upto = self._written
+            if self._failed is not None:
+                raise self._failed
+            if self._synced == upto:
                 return
             try:
                 os.fdatasync(self.fd)
             except OSError as error:
-                raise _as_store_error(error, self.path) from error
-            self._synced = self._written
+                # The kernel may have dropped the pages and would call a second try a success (fsync(2)).
+                self._failed = StoreError(
+                    f"{self.path} could not be made durable: {error.strerror}; "
+                    "check the disk, then start pfs again"
+                )
+                raise self._failed from error
+            self._synced = upto
 
     def seal(self) -> None:
         """Write the footer and make the pack durable; nothing can be appended afterwards."""
@@ -294,26 +408,28 @@ class PackWriter:
                 self.write_out()
                 self._append_footer()
                 self._sealing = True
-            self.sync()
+        self.sync()
 
     def _append_footer(self) -> None:
         listing = b"".join(
             _FOOTER_ENTRY.pack(e.kind, e.codec, e.offset, e.stored, e.raw, e.object_id) for e in self._entries
         )
         at = self._end
-        self._buffer += [record_header(FOOTER, 0, len(listing), bytes(32), listing), listing]
+        self._buffer += [record_header(self._seed, FOOTER, 0, len(listing), bytes(32), listing), listing]
         self._buffer.append(TRAILER.pack(TRAILER_MAGIC, at))
         self._end += RECORD.size + len(listing) + TRAILER.size
 
     def close(self) -> None:
         """Write out what is buffered and let another process have the pack."""
-        try:
-            self.write_out()
-        finally:
-            os.close(self.fd)
+        with self._syncing:
+            try:
+                self.write_out()
+            finally:
+                os.close(self.fd)
+                self.fd = -1
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a new name in *folder* survive power loss."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -328,62 +444,61 @@ def _as_store_error(error: OSError, path: Path) -> Exception:
     return StoreError(f"{path} cannot be written: {error.strerror}; check the disk")
 
 
-def read_footer(path: Path) -> list[Record] | None:
+def read_footer(pack: PackFile) -> list[Record] | None:
     """Return the records that a sealed pack lists, or None if it has no sound footer."""
-    with open(path, "rb") as file:
+    with open(pack.path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         if size < HEADER.size + TRAILER.size:
             return None
         file.seek(size - TRAILER.size)
         magic, at = TRAILER.unpack(file.read(TRAILER.size))
-        if magic != TRAILER_MAGIC or at + RECORD.size > size:
-            return None
-        file.seek(at)
-        head = file.read(RECORD.size)
-        _, kind, _, _, stored, _, _, expected = RECORD.unpack(head)
-        payload = file.read(stored)
-    if kind != FOOTER or len(payload) != stored or checksum(head[:_RECORD_SUM_AT], payload) != expected:
+        found = _read_record(file, at, size, pack.seed) if magic == TRAILER_MAGIC and at < size else None
+    if found is None or found[0].kind != FOOTER:
         return None
     return [
         Record(kind, codec, ChunkId(object_id), raw, offset, length)
-        for kind, codec, offset, length, raw, object_id in _FOOTER_ENTRY.iter_unpack(payload)
+        for kind, codec, offset, length, raw, object_id in _FOOTER_ENTRY.iter_unpack(found[1])
     ]
 
 
 class PackReader:
-    """Reads payloads; keeps the descriptors of the packs it met.  Safe in any thread."""
+    """Reads payloads; keeps the descriptors of the packs it used last.  Safe in any thread."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._fds: dict[int, int] = {}
+        self._open: OrderedDict[int, Descriptor] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, location: Location) -> bytes:
         """Return the stored bytes; StoreError when the pack is missing, short or unreadable."""
-        fd = self._fds.get(location.pack)
-        if fd is None:
-            fd = self._open(location.pack)
+        pack = self._pack(location.pack)
         try:
-            data = os.pread(fd, location.stored, location.offset)
+            data = os.pread(pack.fd, location.stored, location.offset)
         except OSError as error:
             raise StoreError(
                 f"pack {location.pack:08x} cannot be read at byte {location.offset}: {error.strerror}"
             ) from error
         if len(data) != location.stored:
-            raise TornPackError(pack_path(self._folder, location.pack), location.offset, "the file ends too early")
+            raise TornPackError(
+                pack_path(self._folder, location.pack), location.offset, "the file ends too early"
+            )
         return data
 
-    def _open(self, number: int) -> int:
+    def _pack(self, number: int) -> Descriptor:
         with self._lock:
-            if number not in self._fds:
-                path = pack_path(self._folder, number)
-                try:
-                    self._fds[number] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                except OSError as error:
-                    raise StoreError(f"pack {path} cannot be opened: {error.strerror}; run `pfs fsck`") from error
-            return self._fds[number]
+            found = self._open.get(number)
+            if found is not None:
+                self._open.move_to_end(number)
+                return found
+            path = pack_path(self._folder, number)
+            try:
+                found = self._open[number] = Descriptor(path, os.O_RDONLY)
+            except OSError as error:
+                raise StoreError(f"pack {path} cannot be opened: {error.strerror}; run `pfs fsck`") from error
+            if len(self._open) > _OPEN_PACKS:
+                self._open.popitem(last=False)
+            return found
 
     def close(self) -> None:
-        for fd in self._fds.values():
-            os.close(fd)
-        self._fds.clear()
+        with self._lock:
+            self._open.clear()

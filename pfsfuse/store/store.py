@@ -2,6 +2,7 @@
 The store: one directory that holds everything, and the transactions on it.
 
     <root>/format.json    format version, id of the store, chunking parameters
+    <root>/store.lock     shared flock of every process that has the store open
     <root>/index/         LMDB (index.py)
     <root>/packs/         objects and the journal of refs (packs.py)
     <root>/staging/       journals of open commits (versions/staging)
@@ -9,12 +10,13 @@ The store: one directory that holds everything, and the transactions on it.
 
 Order of every durable change (D1 in docs/invariants.md): the objects it refers to are synced to
 their pack; then the LMDB transaction commits; then its batch is synced to a pack.  A crash between
-the last two leaves the batch in the table OUTBOX, and the next `open` writes it to a pack again;
-so the packs alone always suffice to rebuild an index that had been acknowledged.
+the last two leaves the batch in the table OUTBOX, and the next process that opens the store writes
+it to a pack; so the packs alone always suffice to rebuild an index that had been acknowledged.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import secrets
@@ -26,17 +28,21 @@ from typing import Any
 
 import msgspec
 
-from ..errors import OutOfSpaceError, StoreError
+from ..errors import ConflictError, OutOfSpaceError, StoreError
 from . import chunker
 from .chunks import Chunks
-from .index import Index, ReadTxn, Table, WriteTxn, sequence_key
+from .index import Index, ReadTxn, Table, WriteTxn, data_path, sequence_key, split_outbox
+from .packs import sync_folder
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
+INDEX = "index"
+PACKS = "packs"
 
 _NETWORK_FILE_SYSTEMS = frozenset(
-    "nfs nfs4 cifs smb3 smbfs ceph glusterfs afs lustre 9p fuse.sshfs fuse.glusterfs fuse.s3fs".split()
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "afs", "lustre", "9p"}
+    | {"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs"}
 )
 
 
@@ -54,6 +60,10 @@ class UnknownFormatError(StoreError):
     """The directory was written by a version of pfs that this one does not understand."""
 
 
+class StoreInUseError(ConflictError):
+    """Other processes have the store open, or one is rebuilding its index."""
+
+
 class Store:
     """A store, opened by this process.  Methods may be called from any thread."""
 
@@ -61,12 +71,18 @@ class Store:
         """Open the store at *root*, making an empty one if the directory is empty or absent."""
         self.root = root
         _refuse_network_file_system(root)
-        self.format = _read_or_make_format(root)
+        self.format = read_or_make_format(root)
         self.id = bytes.fromhex(self.format.store)
         for name in ("packs", "staging", "run", "run/wake"):
             (root / name).mkdir(mode=0o700, exist_ok=True)
-        self._index = Index(root / "index")
-        self.chunks = Chunks(self._index, root / "packs", self.id)
+        self._open_lock = lock_store(root, exclusive=False)
+        try:
+            _refuse_lost_index(root)
+            self._index = Index(root / INDEX)
+        except BaseException:
+            os.close(self._open_lock)
+            raise
+        self.chunks = Chunks(self._index, root / PACKS, self.id)
         self._lock = threading.RLock()
         self._journaled: list[int] = []
         """Batches that this process has synced to a pack and can take out of the outbox."""
@@ -85,7 +101,7 @@ class Store:
 
     @property
     def packs(self) -> Path:
-        return self.root / "packs"
+        return self.root / PACKS
 
     @contextmanager
     def read(self) -> Iterator[ReadTxn]:
@@ -122,24 +138,27 @@ class Store:
 
     def flush(self) -> None:
         """Make every object put so far durable and visible to all processes."""
-        with self.write():
-            pass
+        if self._journaled or not self.chunks.is_settled:
+            with self.write():
+                pass
 
     def _journal(self, sequence: int, batch: bytes) -> None:
         try:
             self.chunks.append_journal(batch)
-        except OutOfSpaceError as error:
+        except (OutOfSpaceError, StoreError) as error:
             # The change itself is safe in the index; its batch stays in the outbox.
             log.warning("batch %d is not in a pack yet: %s", sequence, error)
         else:
             self._journaled.append(sequence)
 
     def _empty_outbox(self) -> None:
-        """Write batches to a pack that a crash kept from it."""
+        """Write batches to a pack that a crash of their writer kept from it."""
         with self.read() as txn:
             waiting = list(txn.scan(Table.OUTBOX))
-        for key, batch in waiting:
-            self._journal(int.from_bytes(key, "big"), batch)
+        for key, value in waiting:
+            is_alive, batch = split_outbox(value)
+            if not is_alive:
+                self._journal(int.from_bytes(key, "big"), batch)
 
     def after_write(self, hook: Callable[[], None]) -> None:
         """Have *hook* called, outside any transaction, when this process has changed a journaled table."""
@@ -157,9 +176,37 @@ class Store:
             finally:
                 self.chunks.close()
                 self._index.close()
+                os.close(self._open_lock)
 
 
-def _read_or_make_format(root: Path) -> Format:
+def lock_store(root: Path, *, exclusive: bool) -> int:
+    """
+    Lock the store and return the descriptor that holds the lock.
+
+    Shared by all who have the store open; exclusive for who replaces its index.  ConflictError
+    names who is in the way.
+    """
+    fd = os.open(root / "store.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        why = (
+            "other processes have it open; stop them (`pfs down`)"
+            if exclusive
+            else "its index is being rebuilt"
+        )
+        raise StoreInUseError(f"the store in {root} cannot be opened: {why}") from None
+    return fd
+
+
+def _refuse_lost_index(root: Path) -> None:
+    """An empty index beside packs would number batches and packs from the start, and ruin both."""
+    if not data_path(root / INDEX).exists() and any((root / PACKS).iterdir()):
+        raise StoreError(f"the store in {root} has lost its index; `pfs fsck --rebuild-index` makes it anew")
+
+
+def read_or_make_format(root: Path) -> Format:
     path = root / "format.json"
     try:
         data = path.read_bytes()
@@ -183,8 +230,14 @@ def _read_or_make_format(root: Path) -> Format:
 
 def _make_format(root: Path, path: Path) -> Format:
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if any(entry.name not in ("run",) and not entry.name.startswith(".format") for entry in root.iterdir()):
-        raise StoreError(f"{root} is neither empty nor a store: format.json is missing; choose another PFS_ROOT")
+    others = [e.name for e in root.iterdir() if e.name != "run" and not e.name.startswith(".format")]
+    if others and path.exists():
+        # Another process made the store while this one looked.
+        return read_or_make_format(root)
+    if others:
+        raise StoreError(
+            f"{root} is neither empty nor a store: format.json is missing; choose another PFS_ROOT"
+        )
     os.chmod(root, 0o700)
     made = Format(FORMAT, secrets.token_hex(16), chunker.CUTTING.recorded())
     # Two processes may start at once: link() lets exactly one of the two files win.
@@ -199,6 +252,7 @@ def _make_format(root: Path, path: Path) -> Format:
         return msgspec.json.decode(path.read_bytes(), type=Format)
     finally:
         draft.unlink()
+    sync_folder(root)
     return made
 
 

@@ -50,7 +50,9 @@ class StaleHeadError(ConflictError):
 
     def __init__(self, ref: BranchRef, expected: CommitId | None, found: CommitId | None) -> None:
         shown = [commit.hex() if commit else "no commit" for commit in (expected, found)]
-        super().__init__(f"branch {ref} was expected at {shown[0]}, but is at {shown[1]}; read it again and retry")
+        super().__init__(
+            f"branch {ref} was expected at {shown[0]}, but is at {shown[1]}; read it again and retry"
+        )
         self.ref = ref
 
 
@@ -108,9 +110,7 @@ def create_branch(
         raise BranchExistsError(BranchRef(repo_name, checked))
     for source in provenance:
         branch(txn, source.repo, source.branch)
-    made = Branch(
-        repo_name, checked, now_ns or time.time_ns(), provenance=tuple(dict.fromkeys(provenance))
-    )
+    made = Branch(repo_name, checked, now_ns or time.time_ns(), provenance=tuple(dict.fromkeys(provenance)))
     _refuse_loop(txn, made)
     put_branch(txn, made)
     if head is not None:
@@ -175,7 +175,9 @@ def move_head(txn: WriteTxn, ref: BranchRef, to: CommitId, *, expected: CommitId
         raise StaleHeadError(ref, expected, found.head)
     raw = txn.get(Table.COMMITS, commit_key(ref.repo, to))
     if raw is None or not decode(raw, Commit).is_finished:  # H1
-        raise ConflictError(f"{ref.repo}@{to.hex()} is no finished commit of repo {ref.repo}; a head must be one")
+        raise ConflictError(
+            f"{ref.repo}@{to.hex()} is no finished commit of repo {ref.repo}; a head must be one"
+        )
     moved = msgspec.structs.replace(found, head=to)
     put_branch(txn, moved)
     return moved

@@ -77,7 +77,9 @@ class Listener:
         """*after* is the sequence number to begin behind; None begins now."""
         self._store = store
         self._path = store.run / "wake" / f"{os.getpid()}-{next(_serial)}"
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self.socket = socket.socket(
+            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
         self._path.unlink(missing_ok=True)
         self.socket.bind(short_address(self._path))
         if after is None:

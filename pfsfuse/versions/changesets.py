@@ -44,10 +44,21 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag="delete"):
     path: Path
 
 
-Change = Put | Append | Delete
+class MakeDirectory(msgspec.Struct, frozen=True, array_like=True, tag="dir"):
+    """
+    Have *path* be a directory with the mode, owners and time of *entry*; what is in it stays.
+
+    Its time is kept if it stands behind the changes below it.
+    """
+
+    path: Path
+    entry: Entry
+
+
+Change = Put | Append | Delete | MakeDirectory
 ChangeSet = Sequence[Change]
 
-_decoder = msgspec.msgpack.Decoder(list[Put | Append | Delete])
+_decoder = msgspec.msgpack.Decoder(list[Put | Append | Delete | MakeDirectory])
 
 
 def encode_changes(changes: ChangeSet) -> bytes:
@@ -72,6 +83,9 @@ def apply_to_overlay(overlay: Overlay, changes: ChangeSet) -> None:
         if isinstance(change, Delete):
             _delete(overlay, change.path)
             continue
+        if isinstance(change, MakeDirectory):
+            _make_directory(overlay, change)
+            continue
         directory = _parent(overlay, change.path)
         name = change.path[-1]
         there = overlay.lookup(directory, name)
@@ -95,6 +109,18 @@ def _delete(overlay: Overlay, path: Path) -> None:
         overlay.remove_tree(_parent(overlay, path), path[-1])
 
 
+def _make_directory(overlay: Overlay, change: MakeDirectory) -> None:
+    parent, name, wanted = _parent(overlay, change.path), change.path[-1], change.entry
+    there = overlay.lookup(parent, name)
+    if there is None:
+        node = overlay.create(parent, name, Kind.DIRECTORY, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid)
+    elif there.kind != Kind.DIRECTORY:
+        raise NotADirectoryPathError(f"/{_shown(change.path)} is a file; a directory cannot replace it")
+    else:
+        node = overlay.promote(parent, name)
+    overlay.set_attributes(node, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns)
+
+
 def _parent(overlay: Overlay, path: Path) -> StagedDirectory:
     """Return the staged directory that holds *path*, making what is missing."""
     current: Node = overlay.root
@@ -105,7 +131,9 @@ def _parent(overlay: Overlay, path: Path) -> StagedDirectory:
         else:
             current = overlay.promote(current, name)
         if not isinstance(current, StagedDirectory):
-            raise NotADirectoryPathError(f"/{_shown(path[: position + 1])} is a file; /{_shown(path)} cannot be")
+            raise NotADirectoryPathError(
+                f"/{_shown(path[: position + 1])} is a file; /{_shown(path)} cannot be"
+            )
     assert isinstance(current, StagedDirectory)
     return current
 
@@ -117,12 +145,17 @@ def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSe
         if isinstance(change, Delete) and not change.path:
             root, pending = trees.empty_directory(mtime_ns=mtime_ns), {}
             continue
+        if isinstance(change, MakeDirectory):
+            pending[change.path] = _directory(trees, root, pending, change)
+            continue
         if isinstance(change, Append):
             root, pending = trees.apply(root, pending, mtime_ns=mtime_ns), {}
             before = trees.resolve(root, change.path)
             if before is not None and before.kind == Kind.FILE:
                 joined = file_contents.concat(objects, [Contents.of(before), Contents.of(change.entry)])
-                entry = joined.entry(mode=before.mode, uid=before.uid, gid=before.gid, mtime_ns=change.entry.mtime_ns)
+                entry = joined.entry(
+                    mode=before.mode, uid=before.uid, gid=before.gid, mtime_ns=change.entry.mtime_ns
+                )
                 pending[change.path] = entry
                 continue
         if not isinstance(change, Delete):
@@ -133,7 +166,23 @@ def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSe
     return trees.apply(root, pending, mtime_ns=mtime_ns) if pending else root
 
 
-def _check_fits(trees: Trees, root: Entry, pending: dict[Path, Entry | None], path: Path, entry: Entry) -> None:
+def _directory(trees: Trees, root: Entry, pending: dict[Path, Entry | None], change: MakeDirectory) -> Entry:
+    """Return the directory that *change* makes of what is at its path; changes below it are pending still."""
+    path, wanted = change.path, change.entry
+    there = pending[path] if path in pending else trees.resolve(root, path)
+    if there is None:
+        _check_fits(trees, root, pending, path, wanted)
+        there = trees.empty_directory()
+    elif there.kind != Kind.DIRECTORY:
+        raise NotADirectoryPathError(f"/{_shown(path)} is a file; a directory cannot replace it")
+    return msgspec.structs.replace(
+        there, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns
+    )
+
+
+def _check_fits(
+    trees: Trees, root: Entry, pending: dict[Path, Entry | None], path: Path, entry: Entry
+) -> None:
     for length in range(1, len(path)):
         above = path[:length]
         found = pending[above] if above in pending else trees.resolve(root, above)
@@ -156,6 +205,7 @@ __all__ = [
     "Change",
     "ChangeSet",
     "Delete",
+    "MakeDirectory",
     "Put",
     "apply_to_overlay",
     "apply_to_tree",

@@ -126,7 +126,9 @@ def decode(data: bytes, kind: type[Record]) -> Record:
     try:
         return msgspec.msgpack.decode(data, type=kind)
     except msgspec.DecodeError as error:
-        raise StoreError(f"a {kind.__name__.lower()} record does not decode: {error}; run `pfs fsck`") from error
+        raise StoreError(
+            f"a {kind.__name__.lower()} record does not decode: {error}; run `pfs fsck`"
+        ) from error
 
 
 def repo_key(repo: RepoName) -> bytes:

@@ -173,7 +173,9 @@ def commit_changes(
             line = find_branch(txn, ref.repo, ref.branch)
             good = newest_good(txn, line) if line is not None else None
         now = time.time_ns()
-        base = good.root if good is not None and good.root is not None else trees.empty_directory(mtime_ns=now)
+        base = (
+            good.root if good is not None and good.root is not None else trees.empty_directory(mtime_ns=now)
+        )
         root = apply_to_tree(trees, store.chunks, base, changes, mtime_ns=now)
         try:
             with store.write() as txn:

@@ -97,7 +97,9 @@ def delete_repo(txn: WriteTxn, name: str, *, force: bool = False) -> None:
     ]
     if users and not force:
         names = ", ".join(str(user) for user in users)
-        raise RepoInUseError(f"repo {target} cannot be deleted: {names} is made from it; delete that first, or use --force")
+        raise RepoInUseError(
+            f"repo {target} cannot be deleted: {names} is made from it; delete that first, or use --force"
+        )
     for key, raw in list(txn.scan(Table.COMMITS, commit_key(target, b""))):
         commit = decode(raw, Commit)
         txn.delete(Table.COMMITS, key)

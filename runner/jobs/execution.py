@@ -217,7 +217,11 @@ class JobRun:
                 nursery.start_soon(take)
         if failures:
             number, reason = min(failures.items())
-            more = f" ({len(failures)} of {len(planned.containers)} containers failed)" if len(failures) > 1 else ""
+            more = (
+                f" ({len(failures)} of {len(planned.containers)} containers failed)"
+                if len(failures) > 1
+                else ""
+            )
             raise JobFailed(f"container {number} failed: {reason}{more}")
 
     async def _run_container(self, container: Container) -> ContainerRecord:
@@ -248,7 +252,9 @@ class JobRun:
             try:
                 outcome = await slot.worker.run(self._command(slot), self._output_to_log(container.number))
                 self._log.end_lines(container.number)
-                ok = outcome.exit_code in (0, *self.work.transform.accept_return_code) and _ended_itself(outcome)
+                ok = outcome.exit_code in (0, *self.work.transform.accept_return_code) and _ended_itself(
+                    outcome
+                )
                 sealed = await self.context.mount.seal_view(slot.name) if ok else None
                 self.pool.release(slot)
                 returned = True
@@ -412,7 +418,9 @@ def find_parent(store: Store, job: JobRecord, work: Pipeline | Job) -> JobRecord
     with store.read() as txn:
         if not job.pipeline:
             wanted = job.parent_job
-            found = [other for other in jobs(txn) if other.id == wanted and other.output_repo == job.output_repo]
+            found = [
+                other for other in jobs(txn) if other.id == wanted and other.output_repo == job.output_repo
+            ]
             return found[0] if found and found[0].state is JobState.SUCCESS else None
         others = sorted(
             (
@@ -426,7 +434,8 @@ def find_parent(store: Store, job: JobRecord, work: Pipeline | Job) -> JobRecord
             reverse=True,
         )
         lines = {
-            each.repo: [c.id for c in ancestors(txn, commit(txn, each.repo, each.commit))] for each in job.inputs
+            each.repo: [c.id for c in ancestors(txn, commit(txn, each.repo, each.commit))]
+            for each in job.inputs
         }
     return next((other for other in others if _continues(job.inputs, other.inputs, work.inputs, lines)), None)
 
@@ -446,5 +455,3 @@ def _continues(
         if old.commit != new.commit and spec.incremental is Incremental.NONE:
             return False
     return True
-
-

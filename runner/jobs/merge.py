@@ -39,7 +39,12 @@ class OutputConflictError(RunnerError):
 
 
 def merge_outputs(
-    trees: Trees, objects: Objects, base: Entry | None, outputs: Sequence[Sequence[ForkChange]], *, mtime_ns: int
+    trees: Trees,
+    objects: Objects,
+    base: Entry | None,
+    outputs: Sequence[Sequence[ForkChange]],
+    *,
+    mtime_ns: int,
 ) -> Entry:
     """
     Return the output of a job: *base*, the parent job's, with what its containers did, in order.
@@ -56,7 +61,9 @@ def merge_outputs(
     return trees.apply(root, merged, mtime_ns=mtime_ns)
 
 
-def _merged(trees: Trees, objects: Objects, root: Entry, path: Path, changes: list[ForkChange]) -> Entry | None:
+def _merged(
+    trees: Trees, objects: Objects, root: Entry, path: Path, changes: list[ForkChange]
+) -> Entry | None:
     keeps_parent = all(change.how is How.APPENDED for change in changes)
     # Where the parent's file is gone, an append of nothing (a chmod, say) does not bring it back.
     written = [
@@ -84,9 +91,7 @@ def _merged(trees: Trees, objects: Objects, root: Entry, path: Path, changes: li
 def _directory(trees: Trees, before: Entry | None, made: Entry) -> Entry:
     """Return a directory with the attributes of *made*; what is in it comes path by path."""
     same = before if before is not None and before.kind == Kind.DIRECTORY else trees.empty_directory()
-    return msgspec.structs.replace(
-        same, mode=made.mode, uid=made.uid, gid=made.gid, mtime_ns=made.mtime_ns
-    )
+    return msgspec.structs.replace(same, mode=made.mode, uid=made.uid, gid=made.gid, mtime_ns=made.mtime_ns)
 
 
 def _refuse_conflicts(trees: Trees, root: Entry, merged: dict[Path, Entry | None]) -> None:

@@ -84,7 +84,9 @@ class WorkerPool:
         """Give a worker back that must not be used again."""
         slot.ended.set()
 
-    async def _keep(self, name: str, *, task_status: trio.TaskStatus[Slot] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _keep(
+        self, name: str, *, task_status: trio.TaskStatus[Slot] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         # The directory must be there before the container is made: Podman looks at it.
         await self._mount.set_view(name, {}, writable=False)
         slot = None

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
 
-from pfsfuse.errors import ConflictError, ExistsError, InvalidNameError, NotFoundError
-from pfsfuse.ids import BranchName, CommitId, RepoName, new_commit_id
+from pfsfuse.errors import InvalidNameError, NotFoundError
+from pfsfuse.ids import BranchName, CommitId, RepoName
 from pfsfuse.mount.views import forget_views
 from pfsfuse.store.index import ReadTxn, Table, WriteTxn
 from pfsfuse.store.store import Store
-from pfsfuse.trees.tree import Trees
-from pfsfuse.versions.branches import create_branch, find_branch, subvenance
-from pfsfuse.versions.commits import commit, drop_open_commit, finish_commit, resolve, start_commit
-from pfsfuse.versions.model import BranchRef, CommitRef, Origin, decode, encode
-from pfsfuse.versions.repos import create_repo, delete_repo, find_repo, repo
-from runner.spec.model import Job, Pipeline, from_json, to_json
+from pfsfuse.versions.commits import commit
+from pfsfuse.versions.model import BranchRef, CommitRef, decode, encode
+from runner.spec.model import Job, Pipeline, from_json
 
-from .model import ContainerRecord, JobInputRef, JobRecord, JobState, PipelineRecord
+from .model import ContainerRecord, JobRecord, JobState, PipelineRecord
 
 CURSOR = b"cursor\0runner"
 """In META: how far in the change log the runner has made jobs of what it saw."""
@@ -236,5 +232,3 @@ def is_settled(txn: ReadTxn, job: JobRecord) -> bool:
     """Say whether a job's record and its output commit are both final."""
     found = commit(txn, RepoName(job.output_repo), job.id) if job.state is JobState.SUCCESS else None
     return job.state.is_final and (found is None or found.is_finished)
-
-

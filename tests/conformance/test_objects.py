@@ -7,14 +7,17 @@ import pytest
 from pfsfuse.errors import StoreError
 from pfsfuse.ids import chunk_id
 from pfsfuse.store.objects import ObjectKind, Objects
+from tests.support.builders import World
 from tests.support.objects import MemoryObjects
 
 
-@pytest.fixture(params=[MemoryObjects])
+@pytest.fixture(params=["memory", "store"])
 def objects(request: pytest.FixtureRequest) -> Objects:
     """An empty set of objects."""
-    made: Objects = request.param()
-    return made
+    if request.param == "memory":
+        return MemoryObjects()
+    world: World = request.getfixturevalue("world")
+    return world.store.chunks
 
 
 @pytest.mark.parametrize("data", [b"", b"x", bytes(100_000)])

@@ -77,7 +77,9 @@ def test_the_totals_of_the_fruit_stand_are_right_after_both_days(
     assert totals(day1 + day2) == second
     # The filter saw the appended lines only: its output has every sale once.
     kept = b"".join(system.files("filter").values())
-    assert sorted(line for line in (day1 + day2).splitlines() if is_asked_for(line)) == sorted(kept.splitlines())
+    assert sorted(line for line in (day1 + day2).splitlines() if is_asked_for(line)) == sorted(
+        kept.splitlines()
+    )
 
 
 def is_asked_for(line: bytes) -> bool:
@@ -93,7 +95,9 @@ def totals(sales: bytes) -> dict[str, bytes]:
     return {fruit: b"%d\n" % count for fruit, count in sorted(counts.items())}
 
 
-def test_prev_is_there_when_the_job_has_a_parent_job_and_shows_its_whole_output(shared_system: System) -> None:
+def test_prev_is_there_when_the_job_has_a_parent_job_and_shows_its_whole_output(
+    shared_system: System,
+) -> None:
     """
     The first job has no parent, the second continues it; /pfs/prev cannot be written.
     """
@@ -208,7 +212,9 @@ def test_a_pipeline_created_in_the_same_moment_as_a_commit_gets_one_job(shared_s
         change = system.put("moment", {f"f{number}": b"1"})
         system.create_pipeline(f"moment-{number}", [reads("moment")], LIST)
         system.wait_all()
-        assert [(change,)] == [tuple(ref.commit for ref in job.inputs) for job in system.jobs(f"moment-{number}")]
+        assert [(change,)] == [
+            tuple(ref.commit for ref in job.inputs) for job in system.jobs(f"moment-{number}")
+        ]
 
 
 def test_appended_bytes_are_all_that_an_incremental_job_sees(shared_system: System) -> None:
@@ -280,7 +286,9 @@ def put_large_file(system: System, repo: str, size: int) -> CommitId:
     entry = writer.finish().entry(mode=0o644, uid=0, gid=0, mtime_ns=0)
     system.store.flush()
     with system.client() as client:
-        made, finished = client.apply(BranchRef(RepoName(repo), BranchName("master")), [Put((b"big",), entry)])
+        made, finished = client.apply(
+            BranchRef(RepoName(repo), BranchName("master")), [Put((b"big",), entry)]
+        )
     assert finished
     return made
 
@@ -319,7 +327,7 @@ def test_inputs_cannot_be_written_and_vanish_from_no_other_container(shared_syst
     script = [
         "cd /pfs/fixed",
         "for c in 'echo x > f' 'echo x >> f' 'rm f' 'mv f g' 'mkdir d' 'chmod 777 f' 'touch /pfs/new' 'rmdir /pfs/out'",
-        "do sh -c \"$c\" 2>/dev/null && echo \"not refused: $c\"; done",
+        'do sh -c "$c" 2>/dev/null && echo "not refused: $c"; done',
         "cat f",
     ]
     system.create_pipeline("vandal", [reads("fixed")], script)

@@ -102,7 +102,9 @@ def changes_of(trees: Trees, base: Lines, steps: list[Step], scratch: Path) -> l
 @example({"a": [b"x\n"]}, [[(">", "a", b"x\n")]] * 3)  # each writes what is there already
 @example({"a": [b"x\n"]}, [[("rm", "a", b"")], [(">>", "a", b"y\n")]])
 @example({"a": []}, [[(">>", "a", b"x\n")], [(">", "a", b"y\n")]])
-def test_outputs_are_put_together_as_the_1_0_era_means_it(parent: Lines, containers: list[list[Step]]) -> None:
+def test_outputs_are_put_together_as_the_1_0_era_means_it(
+    parent: Lines, containers: list[list[Step]]
+) -> None:
     """
     Containers that replace, append to and remove files of the parent job's output, side by side.
     """

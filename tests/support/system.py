@@ -143,7 +143,9 @@ class System:
             _stop(self.runner)
             left = self.containers()
             for name in left:
-                subprocess.run(["podman", "rm", "--force", "--time", "0", name], capture_output=True, check=False)
+                subprocess.run(
+                    ["podman", "rm", "--force", "--time", "0", name], capture_output=True, check=False
+                )
             _stop(self.mount)
         finally:
             self._unmount()
@@ -234,7 +236,9 @@ class System:
             client.barrier()
         top = self.point / repo / text
         return {
-            os.fspath(path.relative_to(top)): path.read_bytes() for path in sorted(top.rglob("*")) if path.is_file()
+            os.fspath(path.relative_to(top)): path.read_bytes()
+            for path in sorted(top.rglob("*"))
+            if path.is_file()
         }
 
     # Pipelines and jobs
@@ -324,7 +328,9 @@ class System:
         """Wait until every job that *change* caused is final and return them; every one must have succeeded."""
         ended = self.wait_ended(change)
         for job in ended:
-            assert job.state is JobState.SUCCESS, f"{job.name} is {job.state}: {job.reason}\n{self._told(job)}"
+            assert job.state is JobState.SUCCESS, (
+                f"{job.name} is {job.state}: {job.reason}\n{self._told(job)}"
+            )
         return ended
 
     def wait_ended(self, change: CommitId) -> list[JobRecord]:

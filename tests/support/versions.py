@@ -42,9 +42,7 @@ class Versions:
         with self.store.write() as txn:
             return start_commit(txn, RepoName(repo), MASTER)
 
-    def finish(
-        self, ref: CommitRef, files: Mapping[str, bytes] | None = None, *, error: str = ""
-    ) -> Commit:
+    def finish(self, ref: CommitRef, files: Mapping[str, bytes] | None = None, *, error: str = "") -> Commit:
         """Finish a commit with exactly these files."""
         root = directory(self.trees, files or {"f": b"data"})
         with self.store.write() as txn:

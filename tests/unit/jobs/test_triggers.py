@@ -43,7 +43,9 @@ def made_for(found: list[JobRecord]) -> list[str]:
     return [job.pipeline for job in found]
 
 
-def test_a_finished_commit_starts_the_pipelines_that_read_its_branch(versions: Versions, looker: Looker) -> None:
+def test_a_finished_commit_starts_the_pipelines_that_read_its_branch(
+    versions: Versions, looker: Looker
+) -> None:
     """
     Two pipelines read the repo, a third reads another; the jobs have the id of the commit.
     """
@@ -155,7 +157,9 @@ def test_an_untouched_input_that_is_being_made_is_waited_for(versions: Versions,
     assert {"data": made.id, "middle": source.id} == inputs_of(job)
 
 
-def test_an_untouched_input_whose_job_failed_gives_what_was_before(versions: Versions, looker: Looker) -> None:
+def test_an_untouched_input_whose_job_failed_gives_what_was_before(
+    versions: Versions, looker: Looker
+) -> None:
     """
     The output of the failed job has an error.
     """
@@ -194,7 +198,9 @@ def test_a_runner_that_looks_late_makes_the_same_jobs(versions: Versions, looker
     assert expected == [inputs_of(job) for job in looker.look()]
 
 
-def test_jobs_are_made_in_the_order_in_which_commits_were_finished(versions: Versions, looker: Looker) -> None:
+def test_jobs_are_made_in_the_order_in_which_commits_were_finished(
+    versions: Versions, looker: Looker
+) -> None:
     """
     The commit that was started first is finished last, and both are seen at once.
     """
@@ -229,7 +235,9 @@ def test_a_new_pipeline_gets_one_job_for_the_data_that_is_there(versions: Versio
         assert [{"data": newest.id}] == [inputs_of(job) for job in jobs(txn, pipeline_name="one")]
 
 
-def test_a_new_pipeline_below_one_that_has_yet_to_run_gets_its_data(versions: Versions, looker: Looker) -> None:
+def test_a_new_pipeline_below_one_that_has_yet_to_run_gets_its_data(
+    versions: Versions, looker: Looker
+) -> None:
     """
     The pipelines are created in the moment between a commit and the runner's look: the lower one
     finds no data, and must not be forgotten when the upper one's job is made.

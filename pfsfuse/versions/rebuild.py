@@ -1,0 +1,41 @@
+"""
+Brings a store back whose index is lost or damaged.
+
+Everything that was ever finished is in the packs: objects, and every change of repos, branches,
+commits and documents.  Open commits come back with their journals under staging/.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..store.fsck import Problem
+from ..store.rebuild import Report as PackReport
+from ..store.rebuild import rebuild_store_index
+from ..store.store import Store
+from ..trees.tree import Trees
+from .fsck import check
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a rebuild found, and what is wrong still."""
+
+    packs: PackReport
+    problems: list[Problem]
+    """Of the rebuilt store: damage in the packs shows as what is missing."""
+
+
+def rebuild_index(root: Path) -> Report:
+    """
+    Give the store at *root* a new index made of its packs, and look for what is missing.
+
+    The old index is kept as `index.old`.  StoreInUseError while any process has the store open.
+    """
+    packs = rebuild_store_index(root)
+    store = Store(root)
+    try:
+        return Report(packs, check(store, Trees(store.chunks)))
+    finally:
+        store.close()
