@@ -162,8 +162,9 @@ class Adapter(pyfuse3.Operations):
     async def link(
         self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
-        # Not yet: link(2) says EPERM where a file system has no hard links.
-        raise FUSEError(errno.EPERM)
+        with errno_for("link", inode, new_parent_inode, new_name):
+            return _entry(await self.vfs.link(inode, new_parent_inode, new_name))
+        raise AssertionError
 
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         with errno_for("unlink", parent_inode, name):
@@ -212,6 +213,7 @@ class Adapter(pyfuse3.Operations):
                 uid=attr.st_uid if fields.update_uid else None,
                 gid=attr.st_gid if fields.update_gid else None,
                 mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+                atime_ns=attr.st_atime_ns if fields.update_atime else None,
             )
             return _entry(await self.vfs.setattr(inode, changed, fh))
         raise AssertionError
@@ -370,7 +372,7 @@ def _entry(attributes: Attributes) -> EntryAttributes:
     entry.st_size = attributes.size
     entry.st_blksize = _BLOCK
     entry.st_blocks = (attributes.size + 511) // 512
-    entry.st_atime_ns = attributes.mtime_ns
+    entry.st_atime_ns = attributes.mtime_ns if attributes.atime_ns is None else attributes.atime_ns
     entry.st_mtime_ns = attributes.mtime_ns
     entry.st_ctime_ns = attributes.ctime_ns
     return entry

@@ -107,31 +107,30 @@ class MountClient:
 
 
 class AsyncMountClient:
-    """A connection for trio tasks, which take turns."""
+    """Connections for trio tasks: as many as there are requests at a time."""
 
     def __init__(self, run: Path) -> None:
         self._run = run
-        self._stream: trio.SocketStream | None = None
-        self._turn = trio.Lock()
+        self._idle: list[trio.SocketStream] = []
         self.life = 0
         """The process id of the mount that set the last view: changes when the mount is restarted."""
 
     async def call(self, operation: str, **arguments: object) -> Any:
         """Send a request and return its result, or raise its error; connects when needed."""
-        async with self._turn:
-            try:
-                stream = self._stream or await self._connect()
-                await stream.send_all(wire.request(operation, arguments))
-                (length,) = wire.HEAD.unpack(await _receive(stream, wire.HEAD.size))
-                body = await _receive(stream, length)
-            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                await self.aclose()
-                raise UnavailableError(f"the mount went away during {operation}: {error}") from error
-            except BaseException:
-                # An answer that was not read would be taken for the next one.
-                with trio.CancelScope(shield=True):
-                    await self.aclose()
-                raise
+        stream = self._idle.pop() if self._idle else await self._connect()
+        try:
+            await stream.send_all(wire.request(operation, arguments))
+            (length,) = wire.HEAD.unpack(await _receive(stream, wire.HEAD.size))
+            body = await _receive(stream, length)
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            await self.aclose()
+            await trio.aclose_forcefully(stream)
+            raise UnavailableError(f"the mount went away during {operation}: {error}") from error
+        except BaseException:
+            # An answer that was not read would be taken for that of the next request.
+            await trio.aclose_forcefully(stream)
+            raise
+        self._idle.append(stream)
         return wire.result_of(body)
 
     async def _connect(self) -> trio.SocketStream:
@@ -141,8 +140,7 @@ class AsyncMountClient:
         except OSError as error:
             made.close()
             raise wire.unavailable() from error
-        self._stream = trio.SocketStream(made)
-        return self._stream
+        return trio.SocketStream(made)
 
     async def set_view(
         self, worker: str, inputs: dict[bytes, Shown], out: Entry | None = None, *, writable: bool = True
@@ -170,9 +168,9 @@ class AsyncMountClient:
         await self.call("barrier")
 
     async def aclose(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.aclose()
+        """Close what is idle; a later call connects anew."""
+        while self._idle:
+            await trio.aclose_forcefully(self._idle.pop())
 
 
 async def _receive(stream: trio.SocketStream, count: int) -> bytes:

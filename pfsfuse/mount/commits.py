@@ -15,6 +15,7 @@ A finish goes through these steps; until the gate closes, writers go on undistur
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 
@@ -24,12 +25,13 @@ from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.entry import Kind
-from ..versions.changesets import Append, Change, apply_to_overlay
+from ..versions.changesets import Append, Change, MakeDirectory, apply_to_overlay
 from ..versions.commits import BranchHasOpenCommitError
 from ..versions.model import BranchRef, Commit
-from ..versions.overlay import Found
+from ..versions.overlay import Found, Overlay
 from ..versions.owner import commit_changes
 from ..versions.repos import find_repo
+from ..versions.staged import Node
 from .handles import FileHandle
 from .home import BranchHome, detach
 from .kernel import Kernel
@@ -63,6 +65,7 @@ class Commits:
         self.vfs = vfs
         self.kernel = kernel
         self.autocommit_s = autocommit_s
+        self._stale_in, self._stale_out = trio.open_memory_channel[list[tuple[int, bytes]]](math.inf)
         self._not_before: dict[BranchRef, float] = {}
 
     @property
@@ -145,18 +148,21 @@ class Commits:
             for place in list(home.root.children.values()):
                 detach(place)
             return stale
-        parent = known_place(home, change.path[:-1])
-        if parent is None:
-            return []
-        name = change.path[-1]
-        known = parent.children.get(name)
         overlay = home.overlay
         assert overlay is not None
-        if parent.node is None:
+        parent = home.root
+        for length, element in enumerate(change.path[:-1], 1):
             # The change staged the directories on the way.
-            found = overlay.resolve(change.path[:-1])
-            if found is not None:
-                parent.show(found, overlay)
+            below = parent.children.get(element)
+            if below is None:
+                return []
+            parent = below
+            _show_staged(parent, overlay, change.path[:length])
+        name = change.path[-1]
+        known = parent.children.get(name)
+        if isinstance(change, MakeDirectory) and known is not None and known.is_directory:
+            _show_staged(known, overlay, change.path)
+            return [(parent.ino, name)]
         if known is not None:
             found = overlay.resolve(change.path)
             if (
@@ -215,7 +221,7 @@ class Commits:
                     lambda: self.vfs.owner.seal(opened, description=description, error=error)
                 )
                 assert done.root is not None
-                home.settle(done.root)
+                self._forget_later(home.settle(done.root))
                 self.vfs.owner.settle(opened)
             finally:
                 home.gate.set()
@@ -288,6 +294,16 @@ class Commits:
         ):
             place.home.is_held = True
 
+    def _forget_later(self, names: list[tuple[int, bytes]]) -> None:
+        """Have the kernel forget names when it can: the caller may be answering it right now."""
+        if names:
+            self._stale_in.send_nowait(names)
+
+    async def forget_stale(self) -> None:
+        """Tell the kernel of names that were put off, for ever."""
+        async for names in self._stale_out:
+            await self.kernel.forget_names(names)
+
     async def drop(self, ref: BranchRef) -> None:
         """Throw the open commit of a branch away."""
         home = self.vfs.home(ref)
@@ -324,6 +340,13 @@ class Commits:
                 if b"%s\0%s" % (ref.repo.encode(), ref.branch.encode()) in keys
             ]
         )
+
+
+def _show_staged(place: LivePlace, overlay: Overlay, path: tuple[bytes, ...]) -> None:
+    """Have the place of a directory show the staged node that there may be now."""
+    found = overlay.resolve(path) if place.node is None else None
+    if isinstance(found, Node):
+        place.show(found, overlay)
 
 
 def known_place(home: BranchHome, path: tuple[bytes, ...]) -> LivePlace | None:

@@ -71,6 +71,11 @@ class Home:
             detach(known)
         if found is None:
             return None
+        linked = found.tag if isinstance(found, Node) else None
+        if isinstance(linked, LivePlace) and linked.node is found and not linked.is_detached:
+            # Another name of a file that the kernel knows: a hard link.
+            place.children[name] = linked
+            return linked
         made = LivePlace(self, place, name)
         made.show(found, place.overlay)
         place.children[name] = made
@@ -168,16 +173,36 @@ class Home:
         """Note a change."""
         self.changed_at = time.monotonic()
 
-    def moved(self, place: LivePlace | None, parent: LivePlace, name: bytes) -> None:
+    def unnamed(self, place: LivePlace, parent: LivePlace, name: bytes) -> None:
+        """Take a name from a place; without any it is detached."""
+        if parent.children.get(name) is place:
+            del parent.children[name]
+        node = place.node
+        if node is None or node.parent is None:
+            detach(place)
+        elif place.parent is parent and place.name == name:
+            place.parent, place.name = self.place_of(node.parent), node.name
+            place.parent.children[place.name] = place
+
+    def place_of(self, directory: StagedDirectory) -> LivePlace:
+        """Return the place of a staged directory, making places on the way to it that nobody looked up."""
+        if directory.parent is None:
+            return self.root
+        found = self.child(self.place_of(directory.parent), directory.name)
+        assert found is not None
+        return found
+
+    def moved(
+        self, place: LivePlace, old_parent: LivePlace, old_name: bytes, parent: LivePlace, name: bytes
+    ) -> None:
         """Give a known place the name that a rename gave its node."""
-        if place is None:
-            return
-        if place.parent is not None and place.parent.children.get(place.name) is place:
-            del place.parent.children[place.name]
+        if old_parent.children.get(old_name) is place:
+            del old_parent.children[old_name]
         replaced = parent.children.get(name)
         if replaced is not None and replaced is not place:
-            detach(replaced)
-        place.parent, place.name = parent, name
+            self.unnamed(replaced, parent, name)
+        if place.parent is old_parent and place.name == old_name:
+            place.parent, place.name = parent, name
         parent.children[name] = place
 
 
@@ -227,17 +252,34 @@ class BranchHome(Home):
     def _find_or_start(self) -> OpenCommit:
         return self.owner.find(self.ref) or self.owner.start(self.ref)
 
-    def settle(self, root: Entry) -> None:
-        """Show the commit that was just made of the overlay.  What the kernel holds stays true."""
+    def settle(self, root: Entry) -> list[tuple[int, bytes]]:
+        """
+        Show the commit that was just made of the overlay.
+
+        What the kernel holds stays true, but for hard links: in a finished commit they are equal
+        files, so the names but one, which are returned, have to be looked up again.
+        """
+        stale: list[tuple[int, bytes]] = []
         overlay = self.overlay
         assert overlay is not None
         for node in [overlay.root, *overlay.root.staged()]:
             place = node.tag
             if isinstance(place, LivePlace) and node.sealed is not None:
+                stale += self._unlink_more_names(place, node)
                 place.show(node.sealed, None)
         self.root.show(root, None)
         self.committed = root
         self.opened = self.overlay = None
+        return stale
+
+    def _unlink_more_names(self, place: LivePlace, node: Node) -> list[tuple[int, bytes]]:
+        stale: list[tuple[int, bytes]] = []
+        for directory, name in node.more_names:
+            parent = directory.tag
+            if isinstance(parent, LivePlace) and parent.children.get(name) is place:
+                del parent.children[name]
+                stale.append((parent.ino, name))
+        return stale
 
     def dropped(self) -> list[tuple[int, bytes]]:
         """Show the committed tree again after the open commit was thrown away; return names that are stale."""

@@ -10,10 +10,8 @@ silently empty: a program that mirrors it must not take it for an empty folder.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +21,6 @@ import msgspec
 import pyfuse3
 import trio
 
-from ..errors import ConflictError, UnavailableError
 from ..store.store import Store
 from ..trees.tree import Trees
 from ..versions.changes import LOOK_EVERY_S, Listener, poke_after_writes
@@ -31,6 +28,7 @@ from ..versions.owner import Owner
 from .adapter import Adapter, FuseKernel
 from .commits import AUTOCOMMIT_S, Commits
 from .control import Control
+from .mountpoint import find_mount, prepare_point
 from .vfs import Vfs
 
 log = logging.getLogger(__name__)
@@ -69,14 +67,13 @@ class Mount:
         pyfuse3.init(Adapter(self.vfs, self.commits), os.fspath(self.point), options)
         is_clean = False
         try:
-            _set_read_ahead(self.point)
             async with trio.open_nursery() as nursery:
-                control = Control(
-                    self.commits, status=self.status, barrier=self.refresh, stop=pyfuse3.terminate
-                )
+                control = Control(self.commits, status=self.status, barrier=self.refresh, stop=self.stop)
                 await nursery.start(control.serve)
                 nursery.start_soon(self.commits.finish_by_themselves)
                 nursery.start_soon(self._follow_changes)
+                nursery.start_soon(self.commits.forget_stale)
+                nursery.start_soon(self._raise_read_ahead)
                 ready()
                 await pyfuse3.main()
                 nursery.cancel_scope.cancel()
@@ -85,6 +82,11 @@ class Mount:
             # Unmounted on purpose only; after a fault the mount point must not look like an empty folder.
             pyfuse3.close(unmount=is_clean)
             self._close()
+
+    @staticmethod
+    def stop() -> None:
+        """Have `run` unmount and return.  Of the thread that runs it."""
+        pyfuse3.terminate()
 
     def _close(self) -> None:
         self.vfs.views.close()
@@ -96,6 +98,12 @@ class Mount:
             with trio.move_on_after(LOOK_EVERY_S):
                 await trio.lowlevel.wait_readable(self.listener.socket)
             await self.refresh()
+
+    async def _raise_read_ahead(self) -> None:
+        # The kernel sets its own value when it has the answer to its first request, INIT.
+        for delay_s in (0.05, 0.2, 1.0):
+            await trio.sleep(delay_s)
+            _set_read_ahead(self.point)
 
     async def refresh(self) -> None:
         """Show everything that other processes have committed up to now."""
@@ -110,6 +118,7 @@ class Mount:
             "started": self.started_at,
             "inodes": len(self.vfs.inodes),
             "handles": len(self.vfs.handles),
+            "read_bytes": self.store.chunks.read_bytes,
             "open_commits": [
                 {
                     "repo": home.ref.repo,
@@ -126,57 +135,9 @@ class Mount:
         }
 
 
-def mount_kind(point: Path) -> str | None:
-    """Return the type of the file system mounted at *point*, or None; looks in /proc only."""
-    wanted = os.path.realpath(point.parent) + "/" + point.name
-    found = None
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            fields = line.split(" ")
-            if fields[4].replace("\\040", " ") == wanted:
-                found = fields[fields.index("-") + 1]
-    return found
-
-
-def prepare_point(point: Path) -> None:
-    """Make *point* a folder that can be mounted on; take away a dead mount; ConflictError for a live one."""
-    kind = mount_kind(point)
-    if kind is not None:
-        if not _is_dead(point):
-            raise ConflictError(f"{point} is a mount point already, of type {kind}; choose another folder")
-        unmount(point, lazily=True)
-    point.mkdir(parents=True, exist_ok=True)
-    if any(point.iterdir()):
-        raise ConflictError(f"{point} is not empty; mount on an empty folder")
-
-
-def _is_dead(point: Path) -> bool:
-    """Say whether the process behind a FUSE mount has died.  Never asked of a mount of this process."""
-    try:
-        os.stat(point)
-    except OSError as error:
-        return error.errno == errno.ENOTCONN
-    return False
-
-
-def unmount(point: Path, *, lazily: bool = False) -> None:
-    """Unmount *point*, at once if nobody uses it, else as soon as nobody does."""
-    for flags in ([["-u"]] if not lazily else []) + [["-u", "-z"]]:
-        done = subprocess.run(
-            ["fusermount3", *flags, os.fspath(point)], capture_output=True, text=True, check=False
-        )
-        if done.returncode == 0 or mount_kind(point) is None:
-            return
-    raise UnavailableError(f"{point} cannot be unmounted: {done.stderr.strip()}")
-
-
 def _set_read_ahead(point: Path) -> None:
-    device = None
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            fields = line.split(" ")
-            if fields[4].replace("\\040", " ") == os.path.realpath(point.parent) + "/" + point.name:
-                device = fields[2]
+    mounted = find_mount(point)
     with suppress(OSError):
         # Without the right to set it, reading is slower; that is all.
-        Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(str(_READ_AHEAD_KIB))
+        if mounted is not None:
+            Path(f"/sys/class/bdi/{mounted.device}/read_ahead_kb").write_text(str(_READ_AHEAD_KIB))

@@ -58,6 +58,8 @@ class Attributes:
     mtime_ns: int
     ctime_ns: int
     rdev: int = 0
+    atime_ns: int | None = None
+    """None: as mtime_ns."""
     entry_s: float = FOREVER
     attr_s: float = FOREVER
 
@@ -107,9 +109,8 @@ class GeneratedPlace(Place):
             0,
             self.created_ns,
             self.created_ns,
-            0,
-            BRIEFLY,
-            BRIEFLY,
+            entry_s=BRIEFLY,
+            attr_s=BRIEFLY,
         )
 
 
@@ -125,7 +126,7 @@ class TextPlace(Place):
 
     def attributes(self) -> Attributes:
         size, when = len(self.text), self.created_ns
-        return Attributes(self.ino, stat.S_IFREG | 0o444, 1, 0, 0, size, when, when, 0, 0.0, 0.0)
+        return Attributes(self.ino, stat.S_IFREG | 0o444, 1, 0, 0, size, when, when, entry_s=0.0, attr_s=0.0)
 
 
 class FrozenPlace(Place):
@@ -284,7 +285,7 @@ def attributes_of_node(ino: int, node: Node) -> Attributes:
             rdev = int.from_bytes(node.target, "little")
         else:
             size = len(node.target)
-    links = 2 if isinstance(node, StagedDirectory) else 1
+    links = 2 if isinstance(node, StagedDirectory) else 1 + len(node.more_names)
     return Attributes(
         ino,
         _TYPES[node.kind] | node.mode,
@@ -295,4 +296,5 @@ def attributes_of_node(ino: int, node: Node) -> Attributes:
         node.mtime_ns,
         node.ctime_ns,
         rdev,
+        node.atime_ns,
     )

@@ -22,10 +22,10 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import trio
 
+from .. import __version__
 from ..errors import (
     ConflictError,
     ExistsError,
@@ -54,7 +54,7 @@ from ..versions.owner import Owner
 from ..versions.repos import create_repo, delete_repo, find_repo, repos
 from ..versions.staged import StagedDirectory, StagedFile, StagedLeaf
 from .handles import DirectoryHandle, FileHandle, Handles
-from .home import BranchHome, Home, detach, same_home
+from .home import BranchHome, Home, same_home
 from .inodes import Inodes
 from .places import KINDS, Attributes, FrozenPlace, GeneratedPlace, LivePlace, Place, TextPlace
 from .views import Views
@@ -83,6 +83,7 @@ class Changed:
     uid: int | None = None
     gid: int | None = None
     mtime_ns: int | None = None
+    atime_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +259,7 @@ class Vfs:
 
     def _status_file(self, name: str) -> Place | None:
         if name == "version":
-            return TextPlace(f"{version('pfs')}\n".encode(), self.started_ns)
+            return TextPlace(f"{__version__}\n".encode(), self.started_ns)
         if name == "status":
             return TextPlace(self.status(), time.time_ns())
         return None
@@ -358,10 +359,15 @@ class Vfs:
                 raise IsADirectoryPathError("a directory has no length to set")
             file = place.home.stage_file(place, overlay)
             place.current.overlay_of_node().truncate(file, self._file_size(place, changed.size))
-        if any(v is not None for v in (changed.mode, changed.uid, changed.gid, changed.mtime_ns)):
+        if changed != Changed(size=changed.size):
             node = place.home.stage(place, overlay)
             place.current.overlay_of_node().set_attributes(
-                node, mode=changed.mode, uid=changed.uid, gid=changed.gid, mtime_ns=changed.mtime_ns
+                node,
+                mode=changed.mode,
+                uid=changed.uid,
+                gid=changed.gid,
+                mtime_ns=changed.mtime_ns,
+                atime_ns=changed.atime_ns,
             )
         return place.attributes()
 
@@ -468,7 +474,7 @@ class Vfs:
             raise PathNotFoundError(name)
         directory = parent.home.stage_directory(parent, overlay)
         overlay.remove(directory, name, is_directory=is_directory)
-        detach(place)
+        parent.home.unnamed(place, parent, name)
 
     async def _remove_versioned(self, parent: GeneratedPlace, name: str, *, is_directory: bool) -> None:
         match parent.parts:
@@ -523,7 +529,7 @@ class Vfs:
             node = target.children[new_name]
             assert node is not None and not isinstance(node, Entry)
             moving.show(node, overlay)
-            home.moved(moving, new_parent, new_name)
+            home.moved(moving, parent, name, new_parent, new_name)
 
     def _exchange(
         self, home: Home, parent: LivePlace, name: bytes, other: LivePlace, other_name: bytes
@@ -537,8 +543,29 @@ class Vfs:
         home.stage(one, overlay)
         home.stage(two, overlay)
         overlay.exchange(source, name, target, other_name)
-        one.parent, one.name, two.parent, two.name = other, other_name, parent, name
+        if one.parent is parent and one.name == name:
+            one.parent, one.name = other, other_name
+        if two.parent is other and two.name == other_name:
+            two.parent, two.name = parent, name
         other.children[other_name], parent.children[name] = one, two
+
+    async def link(self, ino: int, new_parent_ino: int, new_name: bytes) -> Attributes:
+        """Give a file another name in the same open commit, and count the look-up."""
+        place, parent = self.inodes.place(ino), self.inodes.place(new_parent_ino)
+        if not isinstance(place, LivePlace) or not isinstance(parent, LivePlace):
+            raise _read_only(place if not isinstance(place, LivePlace) else parent)
+        home = same_home(place, parent)
+        overlay = await home.begin()
+        target = place.current
+        if target.is_directory:
+            raise ForbiddenError("a directory has one name only")
+        if target.is_detached:
+            raise PathNotFoundError(target.name)
+        directory = home.stage_directory(parent, overlay)
+        overlay.link(home.stage(target, overlay), directory, new_name)
+        parent.children[new_name] = target
+        self.inodes.looked_up(target)
+        return self._attributes(target, new_parent_ino)
 
     # Files
 

@@ -92,6 +92,8 @@ class Chunks:
         """Pending objects that no pack took; every sync and every put tries again."""
         self._pool: ThreadPoolExecutor | None = None
         self._in_flight = threading.BoundedSemaphore(_MAX_IN_FLIGHT)
+        self.read_bytes = 0
+        """How much was read from packs, decompressed: a figure for people, exact but for races."""
 
     # Putting
 
@@ -277,6 +279,7 @@ class Chunks:
             raise CorruptChunkError(object_id, location, str(error)) from error
         if chunk_id(raw) != object_id:
             raise CorruptChunkError(object_id, location, "the bytes do not have this name")
+        self.read_bytes += len(raw)
         return raw
 
     def close(self) -> None:

@@ -44,10 +44,21 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag="delete"):
     path: Path
 
 
-Change = Put | Append | Delete
+class MakeDirectory(msgspec.Struct, frozen=True, array_like=True, tag="dir"):
+    """
+    Have *path* be a directory with the mode, owners and time of *entry*; what is in it stays.
+
+    Its time is kept if it stands behind the changes below it.
+    """
+
+    path: Path
+    entry: Entry
+
+
+Change = Put | Append | Delete | MakeDirectory
 ChangeSet = Sequence[Change]
 
-_decoder = msgspec.msgpack.Decoder(list[Put | Append | Delete])
+_decoder = msgspec.msgpack.Decoder(list[Put | Append | Delete | MakeDirectory])
 
 
 def encode_changes(changes: ChangeSet) -> bytes:
@@ -72,6 +83,9 @@ def apply_to_overlay(overlay: Overlay, changes: ChangeSet) -> None:
         if isinstance(change, Delete):
             _delete(overlay, change.path)
             continue
+        if isinstance(change, MakeDirectory):
+            _make_directory(overlay, change)
+            continue
         directory = _parent(overlay, change.path)
         name = change.path[-1]
         there = overlay.lookup(directory, name)
@@ -93,6 +107,18 @@ def _delete(overlay: Overlay, path: Path) -> None:
     found = overlay.resolve(path[:-1])
     if found is not None and found.kind == Kind.DIRECTORY and overlay.resolve(path) is not None:
         overlay.remove_tree(_parent(overlay, path), path[-1])
+
+
+def _make_directory(overlay: Overlay, change: MakeDirectory) -> None:
+    parent, name, wanted = _parent(overlay, change.path), change.path[-1], change.entry
+    there = overlay.lookup(parent, name)
+    if there is None:
+        node = overlay.create(parent, name, Kind.DIRECTORY, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid)
+    elif there.kind != Kind.DIRECTORY:
+        raise NotADirectoryPathError(f"/{_shown(change.path)} is a file; a directory cannot replace it")
+    else:
+        node = overlay.promote(parent, name)
+    overlay.set_attributes(node, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns)
 
 
 def _parent(overlay: Overlay, path: Path) -> StagedDirectory:
@@ -119,6 +145,9 @@ def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSe
         if isinstance(change, Delete) and not change.path:
             root, pending = trees.empty_directory(mtime_ns=mtime_ns), {}
             continue
+        if isinstance(change, MakeDirectory):
+            pending[change.path] = _directory(trees, root, pending, change)
+            continue
         if isinstance(change, Append):
             root, pending = trees.apply(root, pending, mtime_ns=mtime_ns), {}
             before = trees.resolve(root, change.path)
@@ -135,6 +164,20 @@ def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSe
             root, pending = trees.apply(root, pending, mtime_ns=mtime_ns), {}
         pending[change.path] = None if isinstance(change, Delete) else change.entry
     return trees.apply(root, pending, mtime_ns=mtime_ns) if pending else root
+
+
+def _directory(trees: Trees, root: Entry, pending: dict[Path, Entry | None], change: MakeDirectory) -> Entry:
+    """Return the directory that *change* makes of what is at its path; changes below it are pending still."""
+    path, wanted = change.path, change.entry
+    there = pending[path] if path in pending else trees.resolve(root, path)
+    if there is None:
+        _check_fits(trees, root, pending, path, wanted)
+        there = trees.empty_directory()
+    elif there.kind != Kind.DIRECTORY:
+        raise NotADirectoryPathError(f"/{_shown(path)} is a file; a directory cannot replace it")
+    return msgspec.structs.replace(
+        there, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns
+    )
 
 
 def _check_fits(
@@ -162,6 +205,7 @@ __all__ = [
     "Change",
     "ChangeSet",
     "Delete",
+    "MakeDirectory",
     "Put",
     "apply_to_overlay",
     "apply_to_tree",

@@ -21,7 +21,7 @@ from ..errors import ConflictError, InvalidNameError, NotFoundError, ReadOnlyErr
 from ..ids import BranchName, CommitId, RepoName, is_commit_id, new_commit_id, parse_commit_id
 from ..store.index import ReadTxn, Table, WriteTxn
 from ..trees.entry import Entry
-from .branches import StaleHeadError, branch, create_branch, find_branch, put_branch
+from .branches import BranchNotFoundError, StaleHeadError, branch, create_branch, find_branch, put_branch
 from .model import (
     Branch,
     BranchRef,
@@ -38,6 +38,7 @@ from .model import (
 from .repos import repo
 
 _SHORTEST_PREFIX = 4
+_HEX_DIGITS = frozenset("0123456789abcdef")
 _ANCESTRY = re.compile(r"(?P<base>[A-Za-z0-9_-]+)(?P<steps>(?:[\^~][0-9]*|[./][0-9]+)*)\Z")
 _STEP = re.compile(r"([\^~./])([0-9]*)")
 
@@ -289,14 +290,16 @@ def _resolve_base(txn: ReadTxn, repo_name: RepoName, text: str) -> Commit:
     if is_commit_id(text):
         return commit(txn, repo_name, parse_commit_id(text))
     found = _by_prefix(txn, repo_name, text)
-    if found is None:
+    if found is not None:
+        return found
+    if set(text.lower()) <= _HEX_DIGITS:
         raise CommitNotFoundError(f"no branch and no commit {text!r} in repo {repo_name}")
-    return found
+    raise BranchNotFoundError(repo_name, text)
 
 
 def _by_prefix(txn: ReadTxn, repo_name: RepoName, text: str) -> Commit | None:
     digits = text.lower()
-    if len(digits) < _SHORTEST_PREFIX or len(digits) > 32 or any(c not in "0123456789abcdef" for c in digits):
+    if len(digits) < _SHORTEST_PREFIX or len(digits) > 32 or not set(digits) <= _HEX_DIGITS:
         return None
     whole = bytes.fromhex(digits[: len(digits) // 2 * 2])
     matches = [

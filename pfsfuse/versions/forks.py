@@ -8,6 +8,7 @@ The 1.0-era meaning of /pfs/out needs more than two trees to tell: whether a fil
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 
 import msgspec
 
@@ -17,7 +18,7 @@ from ..trees.contents import Contents
 from ..trees.diff import diff
 from ..trees.entry import Entry, Kind
 from .overlay import Overlay
-from .staged import StagedFile
+from .staged import StagedDirectory, StagedFile
 
 
 class How(enum.StrEnum):
@@ -55,7 +56,28 @@ def fork_changes(overlay: Overlay, root: Entry, objects: Objects) -> list[ForkCh
             found.append(ForkChange(change.path, How.APPENDED, _suffix(objects, change.old, change.new)))
         else:
             found.append(ForkChange(change.path, How.REPLACED, change.new))
-    return found
+    found += _rewritten_alike(overlay)
+    return sorted(found, key=lambda change: change.path)
+
+
+def _rewritten_alike(overlay: Overlay) -> Iterator[ForkChange]:
+    """Yield the files that were written anew, bytes and times being what they were before."""
+    base = overlay.base
+    for path, node in _staged_files(overlay.root, ()):
+        if base is None or node.sealed is None or node.sealed != overlay.trees.resolve(base, path):
+            continue
+        if node.path_base != node.sealed or node.kept_prefix < node.sealed.size:
+            yield ForkChange(path, How.REPLACED, node.sealed)
+
+
+def _staged_files(
+    directory: StagedDirectory, above: tuple[bytes, ...]
+) -> Iterator[tuple[tuple[bytes, ...], StagedFile]]:
+    for name, child in directory.children.items():
+        if isinstance(child, StagedFile):
+            yield (*above, name), child
+        elif isinstance(child, StagedDirectory):
+            yield from _staged_files(child, (*above, name))
 
 
 def _is_appended(overlay: Overlay, path: tuple[bytes, ...], old: Entry) -> bool:

@@ -37,6 +37,9 @@ from .spill import Spill
 from .staged import Node, StagedDirectory, StagedFile, StagedLeaf
 from .staged_bytes import StagedBytes, remove_scratch
 
+_CLOCK_REALTIME_COARSE = 5
+"""linux/time.h; the module `time` has no name for it."""
+
 Found = Node | Entry
 """What a name stands for: something staged, or something of the base."""
 
@@ -56,7 +59,7 @@ class Overlay:
         self.base = base
         self.journal = Journal(scratch / "journal")
         self.bytes = StagedBytes(objects, self.journal, scratch)
-        start = base if base is not None else trees.empty_directory(mtime_ns=time.time_ns())
+        start = base if base is not None else trees.empty_directory(mtime_ns=now_ns())
         self.root = StagedDirectory(0, start.mode, start.uid, start.gid, start.mtime_ns, start)
         self._nodes: dict[int, Node] = {0: self.root}
         self._next = 1
@@ -162,7 +165,7 @@ class Overlay:
     @staticmethod
     def _attach(directory: StagedDirectory, name: bytes, node: Node) -> None:
         directory.children[name] = node
-        node.parent, node.name = directory, name
+        node.add_name(directory, name)
 
     def create(
         self,
@@ -179,7 +182,7 @@ class Overlay:
         check_element(name)
         if self.lookup(directory, name) is not None:
             raise ExistsError(f"{_shown(name)} exists already")
-        now = time.time_ns()
+        now = now_ns()
         self._log("new", self._next, directory.number, name, int(kind), mode, uid, gid, now, target)
         return self._create(directory, name, kind, mode, uid, gid, now, target)
 
@@ -223,7 +226,7 @@ class Overlay:
                 raise NotEmptyError(f"directory {_shown(name)} is not empty")
         elif found.kind == Kind.DIRECTORY:
             raise IsADirectoryPathError(f"{_shown(name)} is a directory")
-        now = time.time_ns()
+        now = now_ns()
         self._log("rm", directory.number, name, now)
         self._remove(directory, name, now)
         return found
@@ -232,7 +235,7 @@ class Overlay:
         """Remove a name with everything below it; None if it is not there."""
         found = self.lookup(directory, name)
         if found is not None:
-            now = time.time_ns()
+            now = now_ns()
             self._log("rm", directory.number, name, now)
             self._remove(directory, name, now)
         return found
@@ -240,7 +243,7 @@ class Overlay:
     def _remove(self, directory: StagedDirectory, name: bytes, now: int) -> None:
         found = directory.children.get(name)
         if isinstance(found, Node):
-            found.parent = None
+            found.take_name(directory, name)
             found.ctime_ns = now
         if directory.base is not None and self.trees.lookup(directory.base, name) is not None:
             directory.children[name] = None
@@ -261,11 +264,25 @@ class Overlay:
             return None
         if replaced is not None:
             self._check_replaceable(moving, replaced, new_name)
-        node = self.promote(source, name)
-        now = time.time_ns()
-        self._log("mv", node.number, target.number, new_name, now)
-        self._rename(node, target, new_name, now)
+        self.promote(source, name)
+        now = now_ns()
+        self._log("mv", source.number, name, target.number, new_name, now)
+        self._rename(source, name, target, new_name, now)
         return replaced
+
+    def link(self, node: Node, directory: StagedDirectory, name: bytes) -> None:
+        """Give *node* another name; ExistsError.  A finished commit has equal files of such names."""
+        check_element(name)
+        if self.lookup(directory, name) is not None:
+            raise ExistsError(f"{_shown(name)} exists already")
+        now = now_ns()
+        self._log("ln", node.number, directory.number, name, now)
+        self._link(node, directory, name, now)
+
+    def _link(self, node: Node, directory: StagedDirectory, name: bytes, now: int) -> None:
+        self._attach(directory, name, node)
+        node.ctime_ns = now
+        self._changed(directory, now)
 
     def _check_replaceable(self, moving: Found, replaced: Found, new_name: bytes) -> None:
         if moving.kind == Kind.DIRECTORY:
@@ -276,9 +293,12 @@ class Overlay:
         elif replaced.kind == Kind.DIRECTORY:
             raise IsADirectoryPathError(f"{_shown(new_name)} is a directory")
 
-    def _rename(self, node: Node, target: StagedDirectory, new_name: bytes, now: int) -> None:
-        if node.parent is not None:
-            self._remove(node.parent, node.name, now)
+    def _rename(
+        self, source: StagedDirectory, name: bytes, target: StagedDirectory, new_name: bytes, now: int
+    ) -> None:
+        node = source.children[name]
+        assert isinstance(node, Node)
+        self._remove(source, name, now)
         self._remove(target, new_name, now)
         self._attach(target, new_name, node)
         node.ctime_ns = now
@@ -287,20 +307,25 @@ class Overlay:
         self, source: StagedDirectory, name: bytes, target: StagedDirectory, new_name: bytes
     ) -> None:
         """Swap what two names stand for (RENAME_EXCHANGE)."""
-        one, other = self.promote(source, name), self.promote(target, new_name)
-        now = time.time_ns()
-        self._log("xc", one.number, other.number, now)
-        self._exchange(one, other, now)
+        self.promote(source, name)
+        self.promote(target, new_name)
+        now = now_ns()
+        self._log("xc", source.number, name, target.number, new_name, now)
+        self._exchange(source, name, target, new_name, now)
 
-    def _exchange(self, one: Node, other: Node, now: int) -> None:
-        first, second = one.parent, other.parent
-        assert first is not None and second is not None
-        name, new_name = one.name, other.name
-        self._attach(first, name, other)
-        self._attach(second, new_name, one)
+    def _exchange(
+        self, source: StagedDirectory, name: bytes, target: StagedDirectory, new_name: bytes, now: int
+    ) -> None:
+        one, other = source.children[name], target.children[new_name]
+        assert isinstance(one, Node)
+        assert isinstance(other, Node)
+        one.take_name(source, name)
+        other.take_name(target, new_name)
+        self._attach(source, name, other)
+        self._attach(target, new_name, one)
         one.ctime_ns = other.ctime_ns = now
-        self._changed(first, now)
-        self._changed(second, now)
+        self._changed(source, now)
+        self._changed(target, now)
 
     def set_attributes(
         self,
@@ -310,20 +335,22 @@ class Overlay:
         uid: int | None = None,
         gid: int | None = None,
         mtime_ns: int | None = None,
+        atime_ns: int | None = None,
     ) -> None:
         """Set what is given."""
         node.mode = node.mode if mode is None else mode
         node.uid = node.uid if uid is None else uid
         node.gid = node.gid if gid is None else gid
         node.mtime_ns = node.mtime_ns if mtime_ns is None else mtime_ns
-        node.ctime_ns = time.time_ns()
-        self._log("at", node.number, node.mode, node.uid, node.gid, node.mtime_ns)
+        node.atime_ns = node.atime_ns if atime_ns is None else atime_ns
+        node.ctime_ns = now_ns()
+        self._log("at", node.number, node.mode, node.uid, node.gid, node.mtime_ns, node.atime_ns)
 
     def put_entry(self, directory: StagedDirectory, name: bytes, entry: Entry) -> Found | None:
         """Make *name* stand for something immutable; return what it stood for."""
         check_element(name)
         before = self.lookup(directory, name)
-        now = time.time_ns()
+        now = now_ns()
         self._log("e", directory.number, name, entry, now)
         self._put_entry(directory, name, entry, now)
         return before
@@ -338,16 +365,16 @@ class Overlay:
         return self.bytes.read(file, offset, length)
 
     def write(self, file: StagedFile, offset: int, data: bytes | memoryview) -> None:
-        self.bytes.write(file, offset, data, time.time_ns())
+        self.bytes.write(file, offset, data, now_ns())
 
     def truncate(self, file: StagedFile, size: int) -> None:
         """Change the length; journaled at once, since no close need follow."""
-        self.bytes.truncate(file, size, time.time_ns())
+        self.bytes.truncate(file, size, now_ns())
         self.save(file)
 
     def append_contents(self, file: StagedFile, more: Contents) -> None:
         """Add bytes at the end, as one step, and journal it."""
-        self.bytes.append_contents(file, more, time.time_ns())
+        self.bytes.append_contents(file, more, now_ns())
         self.save(file)
 
     def save(self, file: StagedFile) -> None:
@@ -386,11 +413,12 @@ class Overlay:
 
     def unsealed_files(self) -> list[StagedFile]:
         """Return the staged files whose bytes are not in the store yet."""
-        return [
+        changed = (
             node
             for node in self.root.staged()
             if isinstance(node, StagedFile) and node.sealed_version != node.version
-        ]
+        )
+        return list(dict.fromkeys(changed))
 
     def ingest_step(self, file: StagedFile) -> tuple[int, Callable[[], Contents]]:
         """Return (version, function that stores the bytes in any thread); give the result to `ingested`."""
@@ -532,14 +560,19 @@ class Overlay:
     def _redo_rm(self, parent: int, name: bytes, now: int) -> None:
         self._remove(self._directory(parent), name, now)
 
-    def _redo_mv(self, number: int, parent: int, name: bytes, now: int) -> None:
-        self._rename(self._nodes[number], self._directory(parent), name, now)
+    def _redo_mv(self, source: int, name: bytes, target: int, new_name: bytes, now: int) -> None:
+        self._rename(self._directory(source), name, self._directory(target), new_name, now)
 
-    def _redo_xc(self, one: int, other: int, now: int) -> None:
-        self._exchange(self._nodes[one], self._nodes[other], now)
+    def _redo_ln(self, number: int, parent: int, name: bytes, now: int) -> None:
+        self._link(self._nodes[number], self._directory(parent), name, now)
 
-    def _redo_at(self, number: int, mode: int, uid: int, gid: int, mtime_ns: int) -> None:
-        self.set_attributes(self._nodes[number], mode=mode, uid=uid, gid=gid, mtime_ns=mtime_ns)
+    def _redo_xc(self, source: int, name: bytes, target: int, new_name: bytes, now: int) -> None:
+        self._exchange(self._directory(source), name, self._directory(target), new_name, now)
+
+    def _redo_at(self, number: int, mode: int, uid: int, gid: int, mtime_ns: int, atime_ns: int) -> None:
+        self.set_attributes(
+            self._nodes[number], mode=mode, uid=uid, gid=gid, mtime_ns=mtime_ns, atime_ns=atime_ns
+        )
 
     def _redo_e(self, parent: int, name: bytes, entry: object, now: int) -> None:
         self._put_entry(self._directory(parent), name, msgspec.convert(entry, Entry), now)
@@ -579,6 +612,11 @@ class Overlay:
         file.size, file.mtime_ns, file.kept_prefix = size, mtime_ns, kept_prefix
         file.version += 1
         file.saved_version = file.version
+
+
+def now_ns() -> int:
+    """Return the time as the kernel stamps files: its coarse clock, so that no stamp is later than the next."""
+    return time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)
 
 
 def leaf_entry(kind: int, target: bytes, mode: int, uid: int, gid: int, mtime_ns: int) -> Entry:

@@ -22,10 +22,12 @@ class Node:
     """What all staged things have."""
 
     __slots__ = (
+        "atime_ns",
         "ctime_ns",
         "gid",
         "kind",
         "mode",
+        "more_names",
         "mtime_ns",
         "name",
         "number",
@@ -44,17 +46,32 @@ class Node:
         self.gid = gid
         self.mtime_ns = now_ns
         self.ctime_ns = now_ns
+        self.atime_ns = now_ns
+        """Kept while the commit is open only: a finished commit is not changed by being read."""
         self.parent: StagedDirectory | None = None
         """None for the root and for what was unlinked."""
         self.name = b""
+        self.more_names: tuple[tuple[StagedDirectory, bytes], ...] = ()
+        """Hard links: the other (directory, name) pairs."""
         self.sealed: Entry | None = None
         """What the node became when the overlay was sealed."""
         self.tag: object = None
         """Whatever the owner of the overlay wants to find again (the mount: its inodes)."""
 
-    def take_attributes(self, entry: Entry) -> None:
-        self.mode, self.uid, self.gid = entry.mode, entry.uid, entry.gid
-        self.mtime_ns = self.ctime_ns = entry.mtime_ns
+    def add_name(self, directory: StagedDirectory, name: bytes) -> None:
+        """Note that the node stands in *directory* as *name*."""
+        if self.parent is None:
+            self.parent, self.name = directory, name
+        else:
+            self.more_names = (*self.more_names, (directory, name))
+
+    def take_name(self, directory: StagedDirectory, name: bytes) -> None:
+        """Note that the node stands there no more."""
+        if self.parent is directory and self.name == name:
+            self.parent, self.name = self.more_names[0] if self.more_names else (None, b"")
+            self.more_names = self.more_names[1:]
+        else:
+            self.more_names = tuple(pair for pair in self.more_names if pair != (directory, name))
 
 
 class StagedDirectory(Node):

@@ -64,11 +64,17 @@ def merge_outputs(
 def _merged(
     trees: Trees, objects: Objects, root: Entry, path: Path, changes: list[ForkChange]
 ) -> Entry | None:
-    written = [(change.how, change.entry) for change in changes if change.entry is not None]
+    keeps_parent = all(change.how is How.APPENDED for change in changes)
+    # Where the parent's file is gone, an append of nothing (a chmod, say) does not bring it back.
+    written = [
+        change.entry
+        for change in changes
+        if change.entry is not None and (keeps_parent or change.how is How.REPLACED or change.entry.size)
+    ]
     if not written:
         return None
-    kinds = {entry.kind for _, entry in written}
-    newest = written[-1][1]
+    kinds = {entry.kind for entry in written}
+    newest = written[-1]
     if Kind.DIRECTORY in kinds:
         if len(kinds) > 1:
             raise OutputConflictError(path)
@@ -76,9 +82,8 @@ def _merged(
     if kinds != {Kind.FILE}:
         return newest
     before = trees.resolve(root, path)
-    keeps_parent = all(change.how is How.APPENDED for change in changes)
     parts = [Contents.of(before)] if keeps_parent and before is not None and before.kind == Kind.FILE else []
-    parts += [Contents.of(entry) for _, entry in written]
+    parts += [Contents.of(entry) for entry in written]
     joined = parts[0] if len(parts) == 1 else concat(objects, parts)
     return joined.entry(mode=newest.mode, uid=newest.uid, gid=newest.gid, mtime_ns=newest.mtime_ns)
 

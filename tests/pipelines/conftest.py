@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runner.containers import Engine, open_engine
+from tests.support.system import System
 from tools import base_image as base_image_tool
 from tools import build_shim
 
@@ -38,3 +39,17 @@ async def engine(run_dir: Path, base_image: str) -> AsyncIterator[Engine]:
         yield engine
         left = await engine.remove_leftovers()
         assert [] == left
+
+
+@pytest.fixture(scope="session")
+def shared_system(base_image: str, run_dir: Path) -> Iterator[System]:
+    """One running system for all tests that leave it as it was, but for repos and pipelines."""
+    with System(base_image, memory=run_dir) as system:
+        yield system
+
+
+@pytest.fixture
+def own_system(base_image: str, run_dir: Path) -> Iterator[System]:
+    """A running system of the test's own, for tests that kill or restart it."""
+    with System(base_image, memory=run_dir) as system:
+        yield system

@@ -73,7 +73,12 @@ class World:
         with self.store.write() as txn:
             create_repo(txn, repo, update=True)
             started = start_commit(
-                txn, RepoName(repo), branch, origin=Origin.AUTO, provenance=provenance, placeholder=placeholder
+                txn,
+                RepoName(repo),
+                branch,
+                origin=Origin.AUTO,
+                provenance=provenance,
+                placeholder=placeholder,
             )
             return finish_commit(txn, started.ref, root, error=error)
 
@@ -83,9 +88,7 @@ class World:
         """Return all files below a directory, by path."""
         assert root is not None
         return {
-            shown(path): self.read(entry)
-            for path, entry in self.trees.walk(root)
-            if entry.kind == Kind.FILE
+            shown(path): self.read(entry) for path, entry in self.trees.walk(root) if entry.kind == Kind.FILE
         }
 
     def read(self, entry: Entry) -> bytes:

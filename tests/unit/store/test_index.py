@@ -112,7 +112,9 @@ def test_a_listener_that_is_too_far_behind_is_told_of_everything(
 
     with index.read() as txn:
         assert 13 >= txn.count(Table.CHANGES)
-        assert [(22, [("repos", b"images"), ("documents", b"0"), ("documents", b"1")])] == list(txn.changes(3))
+        assert [(22, [("repos", b"images"), ("documents", b"0"), ("documents", b"1")])] == list(
+            txn.changes(3)
+        )
         assert [22] == [number for number, _ in txn.changes(21)]
 
 

@@ -238,7 +238,9 @@ def test_a_pack_that_was_let_go_is_taken_by_the_next_process(tmp_path: Path) -> 
     assert 1 == len(list((tmp_path / "packs").iterdir()))
 
 
-def test_a_reader_keeps_a_bounded_number_of_packs_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_keeps_a_bounded_number_of_packs_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A store has more packs than a process may have descriptors."""
     monkeypatch.setattr(packs, "_OPEN_PACKS", 3)
     locations = []
@@ -292,7 +294,10 @@ def test_a_failed_write_leaves_the_pack_as_it_was_and_can_be_retried(tmp_path: P
     The file may not grow any more in the middle of a record (RLIMIT_FSIZE), and then may again.
     """
     done = subprocess.run(
-        [sys.executable, "-c", _FILLS_THE_DISK, os.fspath(tmp_path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _FILLS_THE_DISK, os.fspath(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
 
     size = packs.HEADER.size + packs.RECORD.size + 100_004

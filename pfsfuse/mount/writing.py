@@ -1,0 +1,119 @@
+"""
+Changing branches from a process that is not the mount.
+
+While a mount runs it owns the open commits, so it is asked; otherwise this process takes the
+ownership for a moment.  A mount that comes or goes meanwhile changes who does it, not what is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..errors import UnavailableError
+from ..ids import CommitId
+from ..store.store import Store
+from ..trees.tree import Trees
+from ..versions.changesets import ChangeSet
+from ..versions.model import BranchRef
+from ..versions.owner import OpenCommit, OwnedElsewhereError, Owner, put_without_mount
+from .client import MountClient
+from .commits import NoOpenCommitError
+
+_TRIES_S = 15.0
+"""A mount that starts has the ownership some time before it answers."""
+
+Result = TypeVar("Result")
+
+
+class Writing:
+    """The changes that people and programs make to branches of one store."""
+
+    def __init__(self, store: Store, trees: Trees) -> None:
+        self._store = store
+        self._trees = trees
+
+    def start(self, ref: BranchRef, *, description: str = "") -> CommitId:
+        """Start a commit that is finished by name only; BranchHasOpenCommitError."""
+        return self._ask(
+            lambda mount: mount.start(ref, description=description),
+            lambda: self._owning(
+                lambda owner: owner.start(ref, description=description, explicit=True).record.id
+            ),
+        )
+
+    def finish(
+        self, ref: BranchRef, *, description: str | None = None, error: str = "", force: bool = False
+    ) -> CommitId:
+        """Finish the open commit of a branch; NoOpenCommitError, ConflictError while it is written."""
+        return self._ask(
+            lambda mount: mount.finish(ref, description=description, error=error, force=force),
+            lambda: self._owning(
+                lambda owner: owner.finish(_open(owner, ref), description=description, error=error).id
+            ),
+        )
+
+    def drop(self, ref: BranchRef) -> None:
+        """Throw the open commit of a branch away; NoOpenCommitError."""
+        self._ask(
+            lambda mount: mount.drop(ref),
+            lambda: self._owning(lambda owner: owner.drop(_open(owner, ref))),
+        )
+
+    def apply(self, ref: BranchRef, changes: ChangeSet, *, description: str = "") -> tuple[CommitId, bool]:
+        """
+        Make *changes*: in the branch's open commit, or as a finished commit of their own.
+
+        Returns the commit and whether it is finished; durable at return.  The objects that the
+        changes name become visible to the owner first.
+        """
+        self._store.flush()
+        return self._ask(
+            lambda mount: mount.apply(ref, changes, description=description),
+            lambda: self._put(ref, changes, description),
+        )
+
+    def _put(self, ref: BranchRef, changes: ChangeSet, description: str) -> tuple[CommitId, bool]:
+        made = put_without_mount(self._store, self._trees, ref, changes, description=description)
+        return made.id, made.is_finished
+
+    def barrier(self) -> bool:
+        """Return when a mount, if one runs, shows all that was committed before; say whether one runs."""
+        try:
+            mount = MountClient(self._store.run)
+        except UnavailableError:
+            return False
+        with mount:
+            mount.barrier()
+        return True
+
+    def _ask(self, by_mount: Callable[[MountClient], Result], by_self: Callable[[], Result]) -> Result:
+        deadline = time.monotonic() + _TRIES_S
+        while True:
+            try:
+                mount = MountClient(self._store.run)
+            except UnavailableError:
+                try:
+                    return by_self()
+                except OwnedElsewhereError:
+                    if time.monotonic() >= deadline:
+                        raise
+                    time.sleep(0.05)
+            else:
+                with mount:
+                    return by_mount(mount)
+
+    def _owning(self, work: Callable[[Owner], Result]) -> Result:
+        owner = Owner(self._store, self._trees)
+        try:
+            return work(owner)
+        finally:
+            owner.close()
+
+
+def _open(owner: Owner, ref: BranchRef) -> OpenCommit:
+    found = owner.find(ref)
+    if found is None:
+        raise NoOpenCommitError(ref)
+    return found

@@ -1,0 +1,208 @@
+"""
+Files of the host, brought into the store without the mount.
+
+The bytes go into the store as they are read, by several threads; what comes out is a change set.
+Promises: memory does not grow with the size of the files, only with their number (a few hundred
+bytes each); nothing is visible until the change set is applied, and then all of it at once.
+
+Kept: bytes, permission bits (but not setuid and setgid: the owner changes), times of change, symbolic
+links, empty directories.  The owner is whoever ingests.  FIFOs, sockets and devices have no bytes
+to bring; they are left out and named.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from ..errors import IsADirectoryPathError
+from ..store.objects import Objects
+from ..trees.contents import ContentsWriter
+from ..trees.entry import Entry, Kind, symlink
+from .changesets import Append, Change, MakeDirectory, Path, Put
+
+_BATCH_FILES = 64
+_BATCH_BYTES = 8 << 20
+"""A task for a thread: many small files at once, since handing one over costs more than reading it."""
+_BUFFER = 1 << 20
+_KEPT_MODE = 0o1777
+
+THREADS = max(4, min(16, 2 * (os.cpu_count() or 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file or folder of the host, and the path in the commit that it goes to; () is the root."""
+
+    host: bytes
+    path: Path
+
+
+@dataclass
+class Progress:
+    """How far an ingest is.  What is found grows until everything was looked at."""
+
+    files: int = 0
+    bytes: int = 0
+    found_files: int = 0
+    found_bytes: int = 0
+
+
+@dataclass
+class Ingested:
+    """What an ingest makes."""
+
+    changes: list[Change] = field(default_factory=list)
+    left_out: list[bytes] = field(default_factory=list)
+    """Host paths of what is neither file, folder nor symbolic link."""
+
+
+def ingest(
+    objects: Objects,
+    sources: Iterable[Source],
+    *,
+    recursive: bool = False,
+    append: bool = False,
+    threads: int = THREADS,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Ingested:
+    """
+    Store the bytes of *sources* and return the change set that puts them where they belong.
+
+    With *append* the bytes of files are added to the files that are there.  A folder needs
+    *recursive*: IsADirectoryPathError.  What cannot be read raises OSError with its path.
+    """
+    return _Run(objects, append, threads, progress).run(sources, recursive)
+
+
+def ingest_stream(
+    objects: Objects, stream: BinaryIO, path: Path, *, mtime_ns: int, append: bool = False
+) -> Change:
+    """Store the bytes of *stream* up to its end and return the change that has *path* be them."""
+    writer = ContentsWriter(objects)
+    while data := stream.read(_BUFFER):
+        writer.write(data)
+    entry = writer.finish().entry(mode=0o644, uid=os.geteuid(), gid=os.getegid(), mtime_ns=mtime_ns)
+    return Append(path, entry) if append else Put(path, entry)
+
+
+class _Run:
+    """One ingest."""
+
+    def __init__(
+        self, objects: Objects, append: bool, threads: int, progress: Callable[[Progress], None]
+    ) -> None:
+        self._objects = objects
+        self._append = append
+        self._threads = threads
+        self._tell = progress
+        self._progress = Progress()
+        self._uid, self._gid = os.geteuid(), os.getegid()
+        self._made = Ingested()
+        self._directories: list[Change] = []
+        """In the order of the walk: parents first."""
+
+    def run(self, sources: Iterable[Source], recursive: bool) -> Ingested:
+        waiting: deque[Future[list[tuple[Path, Entry]]]] = deque()
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="pfs-ingest") as pool:
+            try:
+                for batch in _batches(self._files(sources, recursive), self._progress):
+                    if len(waiting) > 2 * self._threads:
+                        self._take(waiting.popleft().result())
+                    waiting.append(pool.submit(self._store_all, batch))
+                while waiting:
+                    self._take(waiting.popleft().result())
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        # A directory's time is its own only if nothing is put below it afterwards.
+        self._made.changes += reversed(self._directories)
+        return self._made
+
+    def _take(self, stored: Sequence[tuple[Path, Entry]]) -> None:
+        make = Append if self._append else Put
+        self._made.changes += [make(path, entry) for path, entry in stored]
+        self._progress.files += len(stored)
+        self._progress.bytes += sum(entry.size for _, entry in stored)
+        self._tell(self._progress)
+
+    # Looking, in the caller's thread
+
+    def _files(self, sources: Iterable[Source], recursive: bool) -> Iterator[tuple[Source, int]]:
+        """Yield the files with their sizes; folders and links are done on the way."""
+        for source in sources:
+            there = os.stat(source.host)
+            if not stat.S_ISDIR(there.st_mode):
+                yield source, there.st_size
+            elif recursive:
+                yield from self._folder(source, there)
+            else:
+                shown = source.host.decode("utf-8", "backslashreplace")
+                raise IsADirectoryPathError(f"{shown} is a directory; -r puts what is in it")
+
+    def _folder(self, source: Source, there: os.stat_result) -> Iterator[tuple[Source, int]]:
+        pending = [(source, there)]
+        while pending:
+            folder, attributes = pending.pop()
+            if folder.path:
+                self._directories.append(MakeDirectory(folder.path, self._directory_entry(attributes)))
+            with os.scandir(folder.host) as entries:
+                for entry in entries:
+                    below = Source(entry.path, (*folder.path, entry.name))
+                    found = entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append((below, found))
+                    elif stat.S_ISREG(found.st_mode):
+                        yield below, found.st_size
+                    elif entry.is_symlink():
+                        self._made.changes.append(Put(below.path, self._link_entry(below.host, found)))
+                    else:
+                        self._made.left_out.append(entry.path)
+
+    def _directory_entry(self, there: os.stat_result) -> Entry:
+        mode = there.st_mode & _KEPT_MODE
+        return Entry(Kind.DIRECTORY, mode, self._uid, self._gid, there.st_mtime_ns, 0, 0, 0, b"", b"")
+
+    def _link_entry(self, host: bytes, there: os.stat_result) -> Entry:
+        return symlink(os.readlink(host), uid=self._uid, gid=self._gid, mtime_ns=there.st_mtime_ns)
+
+    # Reading, in threads
+
+    def _store_all(self, batch: Sequence[Source]) -> list[tuple[Path, Entry]]:
+        buffer = bytearray(_BUFFER)
+        return [(source.path, self._store(source.host, buffer)) for source in batch]
+
+    def _store(self, host: bytes, buffer: bytearray) -> Entry:
+        with open(host, "rb", buffering=0) as file:
+            there = os.fstat(file.fileno())
+            writer = ContentsWriter(self._objects, size_hint=there.st_size)
+            view = memoryview(buffer)
+            try:
+                while count := file.readinto(view):
+                    writer.write(view[:count])
+            except OSError as error:
+                # read(2) does not know the name.
+                raise OSError(error.errno, error.strerror, host) from error
+        return writer.finish().entry(
+            mode=there.st_mode & _KEPT_MODE, uid=self._uid, gid=self._gid, mtime_ns=there.st_mtime_ns
+        )
+
+
+def _batches(files: Iterable[tuple[Source, int]], progress: Progress) -> Iterator[list[Source]]:
+    batch: list[Source] = []
+    size = 0
+    for source, length in files:
+        batch.append(source)
+        size += length
+        progress.found_files += 1
+        progress.found_bytes += length
+        if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,212 @@
+"""
+The table of all commands, and how one of them becomes a program.
+
+A command is a function `f(session, …)` in the module of its family.  What it takes is in its
+signature, in typer's terms; what it is for is in its docstring.  It does not know of the options
+that all commands have (--output, --quiet, --verbose): the session's screen has them.
+
+Only the module of the command that is called is loaded; for help and for completion, all.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from .exits import Exit
+from .screen import FORMATS, Screen
+from .session import Session
+
+COMMANDS: dict[tuple[str, ...], str] = {
+    ("up",): "upping:up",
+    ("down",): "upping:down",
+    ("mount",): "mounting:mount",
+    ("umount",): "mounting:umount",
+    ("runner",): "upping:run_jobs",
+    ("status",): "status:status",
+    ("doctor",): "doctor:doctor",
+    ("create", "repo"): "repos:create_repo",
+    ("create", "branch"): "branches:create_branch",
+    ("create", "pipeline"): "pipelines:create_pipeline",
+    ("create", "job"): "jobs:create_job",
+    ("list", "repo"): "repos:list_repo",
+    ("list", "branch"): "branches:list_branch",
+    ("list", "commit"): "commits:list_commit",
+    ("list", "file"): "files:list_file",
+    ("list", "pipeline"): "pipelines:list_pipeline",
+    ("list", "job"): "jobs:list_job",
+    ("inspect", "repo"): "repos:inspect_repo",
+    ("inspect", "branch"): "branches:inspect_branch",
+    ("inspect", "commit"): "commits:inspect_commit",
+    ("inspect", "pipeline"): "pipelines:inspect_pipeline",
+    ("inspect", "job"): "jobs:inspect_job",
+    ("delete", "repo"): "repos:delete_repo",
+    ("delete", "branch"): "branches:delete_branch",
+    ("delete", "file"): "files:delete_file",
+    ("delete", "pipeline"): "pipelines:delete_pipeline",
+    ("start", "commit"): "commits:start_commit",
+    ("finish", "commit"): "commits:finish_commit",
+    ("drop", "commit"): "commits:drop_commit",
+    ("put", "file"): "files:put_file",
+    ("get", "file"): "files:get_file",
+    ("wait", "commit"): "waiting:wait_commit",
+    ("wait", "job"): "waiting:wait_job",
+    ("logs",): "logs:logs",
+    ("draw",): "draw:draw",
+    ("fsck",): "fsck:fsck",
+    ("version",): "version:version",
+}
+"""What a person types → module:function."""
+
+_VERBS = {
+    "create": "Create a repo, a branch, a pipeline or a one-off job.",
+    "list": "List repos, branches, commits, files, pipelines or jobs.",
+    "inspect": "Show all about one thing.",
+    "delete": "Delete a repo, a branch, a file or a pipeline.",
+    "start": "Start a commit.",
+    "finish": "Finish a commit.",
+    "drop": "Throw an open commit away.",
+    "put": "Put files into a branch.",
+    "get": "Get files out of a commit.",
+    "wait": "Wait for a commit or a job and what follows from it.",
+}
+
+_WITH_VALUE = frozenset({"-o", "--output"})
+
+
+def run_command(program: str, arguments: Sequence[str]) -> int:
+    """Run one command line; return its exit code.  Errors of pfs pass through."""
+    app = typer.Typer(
+        name=program,
+        help="A versioned file system with pipelines.  `pfs up DIR` is how to begin.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich" if sys.stdout.isatty() and sys.stderr.isatty() else None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_top)
+    add_commands(app, wanted(arguments))
+    try:
+        typer.main.get_command(app).main(args=list(arguments), prog_name=program)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(Exit.FAILURE)
+    return int(Exit.OK)
+
+
+def wanted(arguments: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the words of the command that is called, or those of all where that is not clear."""
+    words: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument.startswith("-"):
+            skip = argument in _WITH_VALUE
+        else:
+            words.append(argument)
+    for length in (1, 2):
+        if tuple(words[:length]) in COMMANDS:
+            return [tuple(words[:length])]
+    return list(COMMANDS)
+
+
+def add_commands(app: typer.Typer, chosen: Sequence[tuple[str, ...]]) -> None:
+    """Load the chosen commands and add them."""
+    verbs: dict[str, typer.Typer] = {}
+    for words in chosen:
+        owner = app
+        if len(words) == 2:
+            if words[0] not in verbs:
+                verbs[words[0]] = typer.Typer(no_args_is_help=True)
+                app.add_typer(verbs[words[0]], name=words[0], help=_VERBS[words[0]])
+            owner = verbs[words[0]]
+        owner.command(words[-1])(as_command(load(words)))
+
+
+def load(words: tuple[str, ...]) -> Callable[..., None]:
+    """Return the function of a command."""
+    module, _, name = COMMANDS[words].partition(":")
+    found: Callable[..., None] = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+    return found
+
+
+def _format(value: str | None) -> str | None:
+    if value is not None and value not in FORMATS:
+        raise typer.BadParameter(f"expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, got {value!r}")
+    return value
+
+
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="FORMAT", help="table, json or yaml.", callback=_format),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show where an error came from.")]
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from pfsfuse import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def _top(
+    context: typer.Context,
+    output: Output = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    context.obj = Screen(output or "table", quiet, verbose)
+
+
+_COMMON = {
+    "output": (Output, None),
+    "quiet": (Quiet, False),
+    "verbose": (Verbose, False),
+}
+
+
+def as_command(function: Callable[..., None]) -> Callable[..., None]:
+    """
+    Return *function* as typer wants it: without the session, with the options that all commands have.
+
+    A command that has an option of one of these names keeps its own.
+    """
+    own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "session"]
+    taken = {parameter.name for parameter in own}
+    common = {name: what for name, what in _COMMON.items() if name not in taken}
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in common.items()
+    ]
+
+    @functools.wraps(function)
+    def command(context: typer.Context, **given: Any) -> None:
+        top = context.obj if isinstance(context.obj, Screen) else Screen()
+        mine = {name: given.pop(name) for name in common}
+        screen = Screen(
+            mine.get("output") or top.format,
+            mine.get("quiet", False) or top.quiet,
+            mine.get("verbose", False) or top.verbose,
+        )
+        with Session(screen) as session:
+            function(session, **given)
+
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [context, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *added]
+    # typer looks at the signature for names and defaults, and at the annotations for types.
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    del command.__wrapped__
+    return command

@@ -1,0 +1,106 @@
+"""How things are named on the command line: repo, repo@branch, repo@commit, repo@branch:/path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pfsfuse.errors import InvalidNameError
+from pfsfuse.ids import BranchName, RepoName, is_commit_id, parse_commit_id
+from pfsfuse.names import check_branch_name, check_repo_name, split_path
+from pfsfuse.store.index import ReadTxn
+from pfsfuse.versions.branches import find_branch
+from pfsfuse.versions.commits import CommitFinishedError, commit
+from pfsfuse.versions.model import BranchRef
+
+
+@dataclass(frozen=True)
+class FileName:
+    """A path in a commit."""
+
+    repo: RepoName
+    commit: str
+    """A branch, an id, or an expression such as master~2."""
+    path: bytes | None
+    """As written; None if there was no colon."""
+
+    @property
+    def is_directory_form(self) -> bool:
+        """Whether the path says itself that it is a directory: empty, or with a slash at its end."""
+        return not self.path or self.path.endswith(b"/")
+
+
+def file_name(text: str) -> FileName:
+    """Return `repo@commit:/path` taken apart; the commit is master when not given."""
+    where, colon, path = text.partition(":")
+    repo, commit = commit_name(where)
+    return FileName(repo, commit, os.fsencode(path) if colon else None)
+
+
+def commit_name(text: str) -> tuple[RepoName, str]:
+    """Return `repo@commit` taken apart; the commit is master when not given."""
+    if ":" in text:
+        raise InvalidNameError(f"{text!r} names a path; here a branch or commit is meant: repo@branch")
+    repo, at, commit = text.partition("@")
+    if at and not commit:
+        raise InvalidNameError(f"{text!r}: a branch or commit is missing after the @")
+    return check_repo_name(repo), commit or "master"
+
+
+def branch_name(text: str) -> BranchRef:
+    """Return `repo@branch` as a branch; master when not given."""
+    repo, branch = commit_name(text)
+    return BranchRef(repo, check_branch_name(branch))
+
+
+def repo_and_branch(text: str) -> tuple[RepoName, BranchName | None]:
+    """Return `repo` or `repo@branch` taken apart."""
+    repo, at, _ = text.partition("@")
+    return (check_repo_name(repo), None) if not at else (branch_name(text).repo, branch_name(text).branch)
+
+
+def open_branch(txn: ReadTxn, repo: RepoName, text: str) -> BranchRef:
+    """
+    Return the branch that can be written by the name *text*: a branch, or the id of an open commit.
+
+    CommitFinishedError for the id of a finished one.
+    """
+    if find_branch(txn, repo, text) is None and is_commit_id(text):
+        found = commit(txn, repo, parse_commit_id(text))
+        if found.is_finished:
+            raise CommitFinishedError(found.ref)
+        return BranchRef(repo, found.branch)
+    return BranchRef(repo, check_branch_name(text))
+
+
+def targets(
+    where: FileName, sources: Sequence[str], *, recursive: bool, full_path: bool
+) -> list[tuple[str, tuple[bytes, ...]]]:
+    """
+    Return (source, path in the commit) for each source of `put file`, by the original's rules.
+
+        repo@b             -f a/b/t.txt              /t.txt        with --full-path: /a/b/t.txt
+        repo@b:x/y.txt     -f a/b/t.txt              /x/y.txt      with --full-path as well
+        repo@b:dir/        -f a/b/t.txt              /dir/t.txt    with --full-path: /dir/a/b/t.txt
+        repo@b:dir         -f one -f other           /dir/one, /dir/other
+        repo@b             -r -f folder              /folder/…
+        repo@b:/           -r -f folder              /…
+        repo@b:dir         -r -f folder              /dir/…
+    """
+    if "-" in sources and (where.is_directory_form or len(sources) > 1):
+        raise InvalidNameError("what is read from stdin needs a path of its own: REPO@BRANCH:PATH -f -")
+    prefix = split_path(where.path or b"")
+    if len(sources) == 1 and where.path is not None:
+        is_folder = recursive and os.path.isdir(sources[0])
+        if is_folder or not where.is_directory_form:
+            return [(sources[0], prefix)]
+    return [(source, (*prefix, *_own_path(source, full_path))) for source in sources]
+
+
+def _own_path(source: str, full_path: bool) -> tuple[bytes, ...]:
+    normal = os.path.normpath(source)
+    kept = normal if full_path else os.path.basename(normal)
+    if kept in ("", ".", ".."):
+        kept = os.path.basename(os.path.abspath(source))
+    return split_path(os.fsencode(kept))

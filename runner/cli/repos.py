@@ -1,0 +1,115 @@
+"""`pfs create|list|inspect|delete repo`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+import typer
+
+from pfsfuse.ids import RepoName
+from pfsfuse.store.index import ReadTxn
+from pfsfuse.versions import repos
+from pfsfuse.versions.branches import branches
+from pfsfuse.versions.commits import newest_good
+from pfsfuse.versions.model import Repo
+
+from .screen import ago, local_time, size, when
+from .session import Session
+
+
+class ShownRepo(msgspec.Struct):
+    """A repo, as JSON and YAML have it."""
+
+    name: str
+    created: datetime | None
+    size_bytes: int
+    """Of what the branch master shows."""
+    branches: list[str]
+    description: str
+    autocommit_s: float | None
+
+
+def shown_repo(txn: ReadTxn, repo: Repo) -> ShownRepo:
+    lines = list(branches(txn, repo.name))
+    master = next((line for line in lines if line.name == "master"), None)
+    good = newest_good(txn, master) if master is not None else None
+    bytes_there = good.root.size if good is not None and good.root is not None else 0
+    return ShownRepo(
+        repo.name,
+        when(repo.created_ns),
+        bytes_there,
+        [line.name for line in lines],
+        repo.description,
+        repo.autocommit_s,
+    )
+
+
+Name = Annotated[str, typer.Argument(metavar="REPO", help="The name of the repo.")]
+
+
+def create_repo(
+    session: Session,
+    name: Name,
+    description: Annotated[str, typer.Option("--description", "-d", help="What it is for.")] = "",
+    autocommit: Annotated[
+        float | None,
+        typer.Option(help="Seconds of quiet after which the mount finishes a commit; negative: never."),
+    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="Change a repo that exists.")] = False,
+) -> None:
+    """Create a repo."""
+    with session.store.write() as txn:
+        repos.create_repo(txn, name, description=description, autocommit_s=autocommit, update=update)
+
+
+def list_repo(session: Session) -> None:
+    """List the repos."""
+    with session.store.read() as txn:
+        found = [shown_repo(txn, repo) for repo in repos.repos(txn)]
+    session.screen.rows(
+        found,
+        {
+            "NAME": lambda repo: repo.name,
+            "CREATED": lambda repo: ago(repo.created),
+            "SIZE (MASTER)": lambda repo: size(repo.size_bytes),
+            "BRANCHES": lambda repo: str(len(repo.branches)),
+            "DESCRIPTION": lambda repo: repo.description,
+        },
+    )
+
+
+def inspect_repo(session: Session, name: Name) -> None:
+    """Show a repo."""
+    with session.store.read() as txn:
+        found = shown_repo(txn, repos.repo(txn, RepoName(name)))
+    session.screen.record(
+        found,
+        {
+            "Name": lambda repo: repo.name,
+            "Description": lambda repo: repo.description,
+            "Created": lambda repo: local_time(repo.created),
+            "Size of master": lambda repo: size(repo.size_bytes),
+            "Branches": lambda repo: ", ".join(repo.branches),
+            "Autocommit": lambda repo: _autocommit(repo.autocommit_s),
+        },
+    )
+
+
+def _autocommit(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return "off" if seconds < 0 else f"{seconds:g}s"
+
+
+def delete_repo(
+    session: Session,
+    name: Name,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Also if other repos are made from it.")
+    ] = False,
+) -> None:
+    """Delete a repo with everything in it."""
+    with session.store.write() as txn:
+        repos.delete_repo(txn, name, force=force)
