@@ -44,9 +44,7 @@ def test_two_writers_on_one_branch_and_a_reader_lose_nothing(world: World) -> No
         from pfsfuse.versions.branches import create_branch
 
         create_branch(txn, ref().repo, ref().branch)
-    writers = [
-        _spawn.Process(target=_write, args=(world.root, ref(), writer)) for writer in ("one", "other")
-    ]
+    writers = [_spawn.Process(target=_write, args=(world.root, ref(), writer)) for writer in ("one", "other")]
     for process in writers:
         process.start()
     seen: list[int] = []

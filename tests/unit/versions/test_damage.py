@@ -127,7 +127,9 @@ def test_a_missing_pack_is_named_once(damaged: World) -> None:
     assert 1 == len([problem for problem in found if problem.invariant == "S2"])
 
 
-def test_writing_goes_on_behind_damage_in_another_pack(damaged: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_writing_goes_on_behind_damage_in_another_pack(
+    damaged: World, caplog: pytest.LogCaptureFixture
+) -> None:
     """The unsealed pack is damaged in the middle: the next process begins another and says so."""
     pack, record = record_of(damaged, ObjectKind.CHUNK)
     size = pack.path.stat().st_size
