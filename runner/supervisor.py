@@ -78,7 +78,10 @@ class UpState(msgspec.Struct):
     supervisor: Identity
     mount: str
     """The mount point."""
+    programs: list[str] = []
+    """The names of what it keeps running."""
     children: dict[str, Identity] = {}
+    """Those that run now."""
     ready: bool = False
 
 
@@ -124,6 +127,12 @@ def live_state(run: Path) -> UpState | None:
     return None
 
 
+def keeps_runner(run: Path) -> bool:
+    """Say whether a living supervisor keeps a runner running, so that one comes back."""
+    state = read_state(run) if is_supervised(run) else None
+    return state is not None and RUNNER in state.programs
+
+
 def bring_down(run: Path) -> bool:
     """
     End the supervisor of a store with all its processes, and tidy up after one that was killed.
@@ -139,7 +148,7 @@ def bring_down(run: Path) -> bool:
     left = read_state(run)
     if left is not None:
         tidy_up(run, left)
-        if RUNNER in left.children:
+        if RUNNER in left.programs:
             trio.run(remove_containers, run)
     return state is not None or left is not None
 
@@ -178,7 +187,8 @@ class Supervisor:
     ) -> None:
         self.run_folder = run
         self.point = point
-        self.state = UpState(identity_of(os.getpid()), os.fspath(point))
+        names = [program.name for program in programs]
+        self.state = UpState(identity_of(os.getpid()), os.fspath(point), names)
         self.children = [
             Child(program, RotatingLog(run / f"{program.name}.log"), environment, self._note)
             for program in programs

@@ -66,6 +66,7 @@ class Commits:
         self.kernel = kernel
         self.autocommit_s = autocommit_s
         self._stale_in, self._stale_out = trio.open_memory_channel[list[tuple[int, bytes]]](math.inf)
+        vfs.forget_later = self._forget_later
         self._not_before: dict[BranchRef, float] = {}
 
     @property
@@ -296,6 +297,7 @@ class Commits:
 
     def _forget_later(self, names: list[tuple[int, bytes]]) -> None:
         """Have the kernel forget names when it can: the caller may be answering it right now."""
+        names = [(ino, name) for ino, name in names if ino]
         if names:
             self._stale_in.send_nowait(names)
 

@@ -9,7 +9,7 @@ what may have changed meanwhile.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -209,8 +209,18 @@ class Home:
 class BranchHome(Home):
     """A branch: committed content, and its open commit."""
 
-    def __init__(self, owner: Owner, ref: BranchRef, root: Entry, *, writable: bool) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        ref: BranchRef,
+        root: Entry,
+        *,
+        writable: bool,
+        forget_later: Callable[[list[tuple[int, bytes]]], None],
+    ) -> None:
+        """*forget_later* takes (directory inode, name) pairs that the kernel has to look up again."""
         super().__init__(owner.trees, root)
+        self._forget_later = forget_later
         self.owner = owner
         self.ref = ref
         self.writable = writable
@@ -223,7 +233,11 @@ class BranchHome(Home):
         self.finish_lock = trio.Lock()
 
     def adopt(self, opened: OpenCommit) -> None:
-        """Show an open commit."""
+        """Show an open commit, and what it is based on: the head may have moved just before it was started."""
+        base = opened.overlay.base
+        if base is not None and base != self.committed:
+            stale, _ = self.advance(base)
+            self._forget_later(stale)
         self.opened = opened
         self.overlay = opened.overlay
         self.root.show(opened.overlay.root, opened.overlay)

@@ -115,6 +115,8 @@ class Vfs:
         self._generated: dict[tuple[str, ...], GeneratedPlace] = {}
         self._commit_roots: dict[tuple[str, ...], FrozenPlace] = {}
         self._room: tuple[float, Room] | None = None
+        self.forget_later: Callable[[list[tuple[int, bytes]]], None] = lambda names: None
+        """Takes (directory inode, name) pairs that the kernel has to look up again, soon."""
         self.status: Callable[[], bytes] = lambda: b"{}\n"
 
     def recover(self) -> None:
@@ -134,7 +136,13 @@ class Vfs:
                 line = branch(txn, ref.repo, ref.branch)
                 good = newest_good(txn, line)
             root = good.root if good is not None and good.root is not None else self._empty(line.created_ns)
-            found = BranchHome(self.owner, ref, root, writable=not line.provenance)
+            found = BranchHome(
+                self.owner,
+                ref,
+                root,
+                writable=not line.provenance,
+                forget_later=lambda names: self.forget_later(names),
+            )
             self.homes[ref] = found
             opened = self.owner.open.get(ref)
             if opened is not None:
@@ -700,16 +708,20 @@ class Vfs:
     def refresh(self, ref: BranchRef) -> tuple[list[tuple[int, bytes]], list[int]]:
         """Show the newest commit of a branch that somebody else moved; return what the kernel has to forget."""
         home = self.homes.get(ref)
-        if home is None or home.opened is not None or home.gate is not None:
+        if home is None or home.gate is not None:
             return [], []
         with self.store.read() as txn:
             line = find_branch(txn, ref.repo, ref.branch)
             good = newest_good(txn, line) if line is not None else None
         if line is None:
             del self.homes[ref]
+            if home.opened is not None:
+                self.owner.forget(home.opened)
             repo_place = self._generated.get(("repo", ref.repo))
             return ([(repo_place.ino, ref.branch.encode())] if repo_place is not None else []), []
         home.writable = not line.provenance
+        if home.opened is not None:
+            return [], []
         root = good.root if good is not None and good.root is not None else self._empty(line.created_ns)
         if root == home.committed:
             return [], []

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -80,7 +81,7 @@ class Owner:
         wanted = {found.overlay.scratch.name for found in self.open.values()}
         for entry in os.scandir(self.store.staging):
             if entry.is_dir() and entry.name not in wanted:
-                _remove_folder(Path(entry.path))
+                shutil.rmtree(entry.path)
             elif entry.name.startswith("orphan-"):
                 os.unlink(entry.path)
         return list(self.open.values())
@@ -131,6 +132,11 @@ class Owner:
     def settle(self, opened: OpenCommit) -> None:
         """Remove the staging of a commit that is finished."""
         del self.open[opened.branch]
+        opened.overlay.discard()
+
+    def forget(self, opened: OpenCommit) -> None:
+        """Remove the staging of a commit whose branch or repo was deleted."""
+        self.open.pop(opened.branch, None)
         opened.overlay.discard()
 
     def drop(self, opened: OpenCommit) -> None:
@@ -231,9 +237,3 @@ def _take_lock(path: Path, wait_s: float) -> int:
             time.sleep(0.02)
         else:
             return fd
-
-
-def _remove_folder(path: Path) -> None:
-    for entry in os.scandir(path):
-        os.unlink(entry.path)
-    os.rmdir(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from pfsfuse.versions import commits
 from pfsfuse.versions.model import BranchRef, Commit
 
 from .names import branch_name, commit_name, open_branch, repo_and_branch
-from .screen import ago, local_time, size, took, when
+from .screen import Screen, ago, local_time, size, took, when
 from .session import Session
 
 
@@ -106,7 +107,11 @@ def list_commit(
     repo, branch = repo_and_branch(name)
     with session.store.read() as txn:
         found = [shown_commit(c) for c in commits.list_commits(txn, repo, branch_name=branch, number=number)]
-    session.screen.rows(
+    show_commits(session.screen, found)
+
+
+def show_commits(screen: Screen, found: Sequence[ShownCommit]) -> None:
+    screen.rows(
         found,
         {
             "REPO": lambda commit: commit.repo,

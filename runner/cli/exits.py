@@ -64,6 +64,8 @@ _BY_ERROR: dict[str, Exit] = {
     "ImageNotFoundError": Exit.NOT_FOUND,
     "JobFailedError": Exit.JOB_FAILED,
     "JobFailed": Exit.JOB_FAILED,
+    "CommitFailedError": Exit.JOB_FAILED,
+    "OutputConflictError": Exit.JOB_FAILED,
     "JobGoneError": Exit.NOT_FOUND,
 }
 

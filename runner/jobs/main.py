@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,9 @@ from .records import LOCK_NAME, cursor
 from .scheduler import Scheduler
 
 log = logging.getLogger(__name__)
+
+_LOCK_S = 0.5
+"""Who asks whether a runner lives (`is_runner_up`) holds the lock for an instant."""
 
 SLOTS_PER_CPU = 4
 """Containers that may run at a time, a CPU: most of them wait for data most of the time."""
@@ -69,9 +73,14 @@ async def _wait_for_mount(mount: AsyncMountClient) -> Path:
 
 def _take_lock(store: Store) -> int:
     fd = os.open(store.run / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise ConflictError("another runner of this store is running; see `pfs status`") from None
-    return fd
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(fd)
+                raise ConflictError("another runner of this store is running; see `pfs status`") from None
+            time.sleep(0.01)
+        else:
+            return fd
