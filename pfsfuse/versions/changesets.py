@@ -206,15 +206,12 @@ class _Plan:
         """Plan *entry* for *path*, or nothing; whatever was planned below it is dropped."""
         step = self._top
         for position, name in enumerate(path, 1):
-            is_last = position == len(path)
-            below = None if is_last else step.below.get(name)
-            if below is None:
-                below = _Step()
-                if not is_last and entry is not None:
-                    below.is_made = self.at(path[:position]) is None
-                step.below[name] = below
-            elif entry is not None and below.is_set and below.entry is None:
-                below.is_made = True
+            if position == len(path):
+                below = step.below[name] = _Step()
+            else:
+                below = step.below.setdefault(name, _Step())
+                if entry is not None and self.at(path[:position]) is None:
+                    below.is_made = True
             step = below
         if not path:
             step = self._top = _Step()
