@@ -684,14 +684,13 @@ class Vfs:
         file = self._staged_file(handle)
         if file is not None and isinstance(handle.place, LivePlace):
             overlay = handle.place.current.overlay_of_node()
-            overlay.save(file)
-            await trio.to_thread.run_sync(overlay.sync, file)
+            await trio.to_thread.run_sync(overlay.sync_step(file))
 
     async def fsyncdir(self, fh: int) -> None:
         """Make the names of a directory survive power loss."""
         place = self.handles.get(fh, DirectoryHandle).place
         if isinstance(place, LivePlace) and place.overlay is not None:
-            await trio.to_thread.run_sync(place.overlay.sync)
+            await trio.to_thread.run_sync(place.overlay.sync_step())
 
     def release(self, fh: int) -> None:
         """The last descriptor of a handle is gone."""
@@ -708,7 +707,7 @@ class Vfs:
             overlay.bytes.release(node)
         else:
             overlay.save(node)
-            overlay.bytes.forget_buffer(node)
+            overlay.bytes.rest(node)
 
     def forget(self, ino: int, count: int) -> None:
         """The kernel dropped *count* look-ups."""
