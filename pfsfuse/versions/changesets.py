@@ -259,7 +259,7 @@ class _Plan:
             if step.is_made:
                 entry = self._trees.empty_directory(mtime_ns=mtime_ns)
             if step.attributes is not None:
-                base = entry if step.is_made or step.is_set else self._find(path)
+                base = entry if step.is_made or step.is_set else self.at(path)
                 assert isinstance(base, Entry)
                 entry = with_attributes(base, step.attributes)
             if step.is_made or step.is_set or step.attributes is not None:

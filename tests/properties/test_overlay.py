@@ -370,6 +370,7 @@ def _tried(function: Callable[[], Entry | None]) -> Entry | type[PfsError] | Non
 @example([], [("put", (b"a",), b"x"), ("put", (b"a", b"a"), b"x")])
 @example([], [("put", (b"a",), b"x"), ("delete", ()), ("put", (b"a", b"a"), b"x"), ("delete", (b"a", b"a"))])
 @example([], [("delete", (b"a", b"a")), ("put", (b"a", b"a"), b"x"), ("delete", (b"a", b"a"))])
+@example([], [("tree", (b"a",), {(b"a", b"a"): b"x"}), ("mkdir", (b"a", b"a"))])
 @settings(max_examples=200)
 def test_a_change_set_means_the_same_with_and_without_an_open_commit(
     first: list[tuple[object, ...]], second: list[tuple[object, ...]]
