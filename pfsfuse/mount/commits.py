@@ -25,7 +25,7 @@ from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.entry import Kind
-from ..versions.changesets import Append, Change, MakeDirectory, apply_to_overlay
+from ..versions.changesets import Append, Change, MakeDirectory, apply_one, check_changes
 from ..versions.commits import BranchHasOpenCommitError
 from ..versions.model import BranchRef, Commit
 from ..versions.overlay import Found, Overlay
@@ -126,13 +126,14 @@ class Commits:
         overlay = await home.begin()
         opened = home.opened
         assert opened is not None
+        check_changes(overlay, changes)
         stale: list[tuple[int, bytes]] = []
         for change in changes:
             before = overlay.resolve(change.path)
             size = _size_of(before)
-            apply_to_overlay(overlay, [change])
+            apply_one(overlay, change)
             stale += self._show_change(home, change, before, size)
-        await trio.to_thread.run_sync(overlay.sync)
+        await trio.to_thread.run_sync(overlay.sync_step())
         await self.kernel.forget_names(stale)
         return opened.record
 

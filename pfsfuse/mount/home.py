@@ -264,7 +264,7 @@ class BranchHome(Home):
                 self.adopt(opened)
 
     def _find_or_start(self) -> OpenCommit:
-        return self.owner.find(self.ref) or self.owner.start(self.ref)
+        return self.owner.find_or_start(self.ref)
 
     def settle(self, root: Entry) -> list[tuple[int, bytes]]:
         """

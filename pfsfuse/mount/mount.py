@@ -81,17 +81,18 @@ class Mount:
         finally:
             # Unmounted on purpose only; after a fault the mount point must not look like an empty folder.
             pyfuse3.close(unmount=is_clean)
-            self._close()
+            self._close(is_clean=is_clean)
 
     @staticmethod
     def stop() -> None:
         """Have `run` unmount and return.  Of the thread that runs it."""
         pyfuse3.terminate()
 
-    def _close(self) -> None:
+    def _close(self, *, is_clean: bool) -> None:
         self.vfs.views.close()
         self.listener.close()
-        self.owner.close()
+        half = [home.ref for home in self.vfs.homes.values() if home.is_held or not is_clean]
+        self.owner.close(half=half)
 
     async def _follow_changes(self) -> None:
         while True:
