@@ -82,8 +82,11 @@ def apply_to_overlay(overlay: Overlay, changes: ChangeSet) -> None:
     """
     plan = _Plan(overlay.trees, overlay.resolve)
     for change in changes:
-        plan.check(change)
-        plan.set(change.path, None if isinstance(change, Delete) else change.entry)
+        if isinstance(change, MakeDirectory):
+            plan.make_directory(change)
+        else:
+            plan.check(change)
+            plan.set(change.path, None if isinstance(change, Delete) else change.entry)
     for change in changes:
         _apply_one(overlay, change)
 
@@ -91,6 +94,9 @@ def apply_to_overlay(overlay: Overlay, changes: ChangeSet) -> None:
 def _apply_one(overlay: Overlay, change: Change) -> None:
     if isinstance(change, Delete):
         _delete(overlay, change.path)
+        return
+    if isinstance(change, MakeDirectory):
+        _make_directory(overlay, change)
         return
     directory = _parent(overlay, change.path)
     name = change.path[-1]
@@ -113,6 +119,15 @@ def _delete(overlay: Overlay, path: Path) -> None:
         overlay.remove_tree(_parent(overlay, path), path[-1])
 
 
+def _make_directory(overlay: Overlay, change: MakeDirectory) -> None:
+    parent, name, wanted = _parent(overlay, change.path), change.path[-1], change.entry
+    if overlay.lookup(parent, name) is None:
+        node = overlay.create(parent, name, Kind.DIRECTORY, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid)
+    else:
+        node = overlay.promote(parent, name)
+    overlay.set_attributes(node, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns)
+
+
 def _parent(overlay: Overlay, path: Path) -> StagedDirectory:
     """Return the staged directory that holds *path*, making what is missing."""
     current: Node = overlay.root
@@ -130,6 +145,9 @@ def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSe
     """Return *root* with *changes* applied in order: the same as `apply_to_overlay`, where no commit is open."""
     plan = _Plan(trees, lambda path: trees.resolve(root, path))
     for change in changes:
+        if isinstance(change, MakeDirectory):
+            plan.make_directory(change)
+            continue
         there = plan.check(change)
         if isinstance(change, Append) and isinstance(there, Entry) and there.kind == Kind.FILE:
             joined = file_contents.concat(objects, [Contents.of(there), Contents.of(change.entry)])
@@ -204,18 +222,34 @@ class _Plan:
 
     def set(self, path: Path, entry: Entry | None) -> None:
         """Plan *entry* for *path*, or nothing; whatever was planned below it is dropped."""
+        made = _Step()
+        made.is_set, made.entry = True, entry
+        if path:
+            self._step(path[:-1], makes=entry is not None).below[path[-1]] = made
+        else:
+            self._top = made
+
+    def make_directory(self, change: MakeDirectory) -> None:
+        """Plan a directory with these attributes; what is there and what is planned below it stay."""
+        there, wanted = self.check(change), change.entry
+        if there is not None and there.kind != Kind.DIRECTORY:
+            raise NotADirectoryPathError(f"/{_shown(change.path)} is a file; a directory cannot replace it")
+        step = self._step(change.path, makes=True)
+        base = there if isinstance(there, Entry) else self._trees.empty_directory()
+        step.is_made, step.is_set = False, True
+        step.entry = msgspec.structs.replace(
+            base, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns
+        )
+
+    def _step(self, path: Path, *, makes: bool) -> _Step:
+        """Return the step of *path*; with *makes* a directory that is not there is planned on the way."""
         step = self._top
         for position, name in enumerate(path, 1):
-            if position == len(path):
-                below = step.below[name] = _Step()
-            else:
-                below = step.below.setdefault(name, _Step())
-                if entry is not None and self.at(path[:position]) is None:
-                    below.is_made = True
+            below = step.below.setdefault(name, _Step())
+            if makes and self.at(path[:position]) is None:
+                below.is_made = True
             step = below
-        if not path:
-            step = self._top = _Step()
-        step.is_set, step.entry = True, entry
+        return step
 
     def changes(self, mtime_ns: int) -> Iterator[tuple[Path, Entry | None]]:
         """Yield what was set, and the directories that are made, as `Trees.apply` takes it."""

@@ -69,7 +69,10 @@ def test_exit_codes_that_the_pipeline_accepts_are_success(shared_system: System)
     system = shared_system
     system.create_repo("accepting")
     system.create_pipeline(
-        "accepts-one", [reads("accepting")], cmd=["grep", "-r", "nothing", "/pfs/accepting"], acceptReturnCode=[1]
+        "accepts-one",
+        [reads("accepting")],
+        cmd=["grep", "-r", "nothing", "/pfs/accepting"],
+        acceptReturnCode=[1],
     )
 
     (job,) = system.wait(system.put("accepting", {"f": b"x"}))
@@ -132,8 +135,15 @@ def test_a_container_that_is_killed_from_outside_is_tried_again(shared_system: S
         "victim", [reads("target")], "echo waiting; echo $PPS_POD_NAME >> /pfs/out/names; sleep ${SLEEP-0.3}"
     )
     change = system.put("target", {"f": b"x"})
-    system.until(lambda: any(line.text == b"waiting" for line in system.log(system.job("victim", change))) , "it runs") if False else None
-    system.until(lambda: bool([j for j in system.jobs("victim") if any(line.text == b"waiting" for line in system.log(j))]), "it runs")
+    system.until(
+        lambda: any(line.text == b"waiting" for line in system.log(system.job("victim", change))), "it runs"
+    ) if False else None
+    system.until(
+        lambda: bool(
+            [j for j in system.jobs("victim") if any(line.text == b"waiting" for line in system.log(j))]
+        ),
+        "it runs",
+    )
     (name,) = [name for name in system.containers() if "victim" in name]
 
     subprocess.run(["podman", "kill", name], check=True, capture_output=True)
