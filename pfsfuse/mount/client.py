@@ -24,7 +24,6 @@ from ..versions.model import BranchRef
 from . import wire
 from .views import Sealed, Shown
 
-
 _LOOK_AGAIN_S = 0.05
 
 

@@ -19,6 +19,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import trio
@@ -232,7 +233,9 @@ class JobRun:
         await Crew(left, run_one, warm=self.pool.warm, most=most).run()
         if failed:
             first = min(failed, key=lambda record: record.number)
-            more = f" ({len(failed)} of {len(planned.containers)} containers failed)" if len(failed) > 1 else ""
+            more = (
+                f" ({len(failed)} of {len(planned.containers)} containers failed)" if len(failed) > 1 else ""
+            )
             raise JobFailed(f"container {first.number} failed: {first.reason}{more}")
 
     async def _run_container(self, container: Container, ready: Callable[[], None]) -> ContainerRecord:
@@ -252,7 +255,7 @@ class JobRun:
                 await self._wait_for_mount(container.number)
                 continue
             if record.ok or attempt >= TRIES:
-                await self.context.recorder.write(lambda txn: self._record(txn, container, record, sealed))
+                await self.context.recorder.write(partial(self._record, container, record, sealed))
                 return record
             self._log.note(container.number, f"attempt {attempt} failed: {record.reason}")
             attempt += 1
@@ -290,7 +293,7 @@ class JobRun:
         self._log.end_lines(number)
 
     def _record(
-        self, txn: WriteTxn, container: Container, record: ContainerRecord, sealed: Sealed | None
+        self, container: Container, record: ContainerRecord, sealed: Sealed | None, txn: WriteTxn
     ) -> None:
         refuse_gone(txn, self.job)
         view = self.view_of(container)
@@ -490,16 +493,26 @@ def find_parent(txn: ReadTxn, job: JobRecord, work: Pipeline | Job) -> JobRecord
     continues the job that it names.
     """
     if not job.pipeline:
-        named = [other for other in jobs(txn) if other.id == job.parent_job and other.output_repo == job.output_repo]
+        named = [
+            other
+            for other in jobs(txn)
+            if other.id == job.parent_job and other.output_repo == job.output_repo
+        ]
         return next((other for other in named if other.state is JobState.SUCCESS), None)
     others = [
         other
         for other in jobs(txn, pipeline_name=job.pipeline)
-        if other.state is JobState.SUCCESS and other.version == job.version and other.created_ns < job.created_ns
+        if other.state is JobState.SUCCESS
+        and other.version == job.version
+        and other.created_ns < job.created_ns
     ]
-    lines = {each.repo: {c.id for c in ancestors(txn, commit(txn, each.repo, each.commit))} for each in job.inputs}
+    lines = {
+        each.repo: {c.id for c in ancestors(txn, commit(txn, each.repo, each.commit))} for each in job.inputs
+    }
     candidates = sorted(others, key=lambda other: other.created_ns, reverse=True)
-    return next((other for other in candidates if _continues(job.inputs, other.inputs, work.inputs, lines)), None)
+    return next(
+        (other for other in candidates if _continues(job.inputs, other.inputs, work.inputs, lines)), None
+    )
 
 
 def _continues(

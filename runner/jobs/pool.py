@@ -18,7 +18,7 @@ from pathlib import Path
 import trio
 
 from pfsfuse.mount.client import AsyncMountClient
-from runner.containers import Engine, EngineError, Worker
+from runner.containers import Engine, Worker
 from runner.spec.model import Network
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,9 @@ class WorkerPool:
         """Give a worker back that must not be used again."""
         slot.ended.set()
 
-    async def _keep(self, name: str, *, task_status: trio.TaskStatus[Slot] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _keep(
+        self, name: str, *, task_status: trio.TaskStatus[Slot] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         # The directory must be there before the container is made: Podman looks at it.
         life = await self._mount.set_view(name, {}, writable=False)
         slot = None
@@ -110,9 +112,10 @@ class WorkerPool:
                 task_status.started(slot)
                 with self._mount.bound_to(life):
                     await slot.ended.wait()
-        except EngineError:
+        except Exception:
             if slot is None:
                 raise
+            # Whoever used it knows already; what is left of it is removed at the next start.
             log.exception("worker %s could not be removed", name)
         finally:
             if slot is not None:

@@ -205,6 +205,14 @@ def cursor(txn: ReadTxn) -> int:
     return int.from_bytes(raw, "big") if raw is not None else 0
 
 
+def has_read(txn: ReadTxn, sequence: int) -> bool:
+    """Say whether the runner has made the jobs of every commit that was finished up to *sequence*."""
+    unread = txn.changes(cursor(txn))
+    return not any(
+        label == Table.COMMITS.label for number, pairs in unread if number <= sequence for label, _ in pairs
+    )
+
+
 def set_cursor(txn: WriteTxn, sequence: int) -> None:
     """Note that jobs were made of everything up to *sequence*."""
     txn.put(Table.META, CURSOR, sequence.to_bytes(8, "big"))

@@ -16,6 +16,7 @@ from pathlib import Path
 import trio
 
 from pfsfuse.errors import OutOfSpaceError, PfsError
+from pfsfuse.ids import CommitId
 from pfsfuse.store.index import ReadTxn, Table
 from pfsfuse.versions.changes import LOOK_EVERY_S, Listener
 from pfsfuse.versions.commits import find_commit
@@ -27,7 +28,7 @@ from .execution import Context, JobGoneError, JobRun, finish_job
 from .logs import remove_log
 from .model import JobInputRef, JobRecord, JobState
 from .pool import WorkerPool, open_pool
-from .records import change, cursor, find_job, find_pipeline, jobs, set_cursor, work_of
+from .records import change, find_job, find_pipeline, jobs, set_cursor, work_of
 from .triggers import trigger_all
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ _IDLE_WORKERS_S = 300.0
 """After so long without a job the warm containers of a pipeline are removed."""
 
 _RETRY_S = 5.0
+_FAULT = "a fault of the runner; see its log"
 
 
 @dataclass(slots=True)
@@ -60,7 +62,7 @@ class Scheduler:
         self.store = context.store
         self._engine = engine
         self._point = point
-        self._waiting: dict[tuple[str, bytes], JobRecord] = {}
+        self._waiting: dict[tuple[str, CommitId], JobRecord] = {}
         """Jobs that are not final."""
         self._lanes: dict[str, _Lane] = {}
         """By output repo."""
@@ -99,9 +101,8 @@ class Scheduler:
                 self._look_at_lane(txn, lane)
 
     def _trigger(self, touched: list[tuple[Table, bytes]], seen: int) -> None:
-        with self.store.read() as txn:
-            if cursor(txn) >= seen:
-                return
+        if not any(table is Table.COMMITS for table, _ in touched):
+            return
         with self.store.write() as txn:
             # Their records are news in turn.
             trigger_all(txn, touched)
@@ -109,7 +110,7 @@ class Scheduler:
 
     def _note_job(self, txn: ReadTxn, key: bytes) -> None:
         _, name, job_id = key.split(b"\0", 2)
-        place = (name.decode(), job_id)
+        place = (name.decode(), CommitId(job_id))
         found = find_job(txn, *place)
         if found is None or found.state.is_final:
             self._waiting.pop(place, None)
@@ -214,8 +215,8 @@ class Scheduler:
             except Exception as error:
                 # One job must not end the others, whatever is wrong with it.
                 log.exception("job %s came to a stop", job.name)
-                reason = str(error) if isinstance(error, PfsError | RunnerError) else "a fault of the runner; see its log"
-                await self._give_up(job, JobState.FAILURE, reason)
+                is_known = isinstance(error, PfsError | RunnerError)
+                await self._give_up(job, JobState.FAILURE, str(error) if is_known else _FAULT)
         if lane.scope.cancelled_caught:
             remove_log(self.store, job)
         self._waiting.pop(_key(job), None)
@@ -243,5 +244,5 @@ def _is_to_come(txn: ReadTxn, wanted: JobInputRef) -> bool:
     return maker is not None and not maker.state.is_final
 
 
-def _key(job: JobRecord) -> tuple[str, bytes]:
+def _key(job: JobRecord) -> tuple[str, CommitId]:
     return job.pipeline, job.id

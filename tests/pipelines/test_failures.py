@@ -69,7 +69,10 @@ def test_exit_codes_that_the_pipeline_accepts_are_success(shared_system: System)
     system = shared_system
     system.create_repo("accepting")
     system.create_pipeline(
-        "accepts-one", [reads("accepting")], cmd=["grep", "-r", "nothing", "/pfs/accepting"], acceptReturnCode=[1]
+        "accepts-one",
+        [reads("accepting")],
+        cmd=["grep", "-r", "nothing", "/pfs/accepting"],
+        acceptReturnCode=[1],
     )
 
     (job,) = system.wait(system.put("accepting", {"f": b"x"}))
@@ -149,7 +152,7 @@ def test_what_a_command_leaves_running_is_dead_and_its_writes_are_not_in_the_out
         "n=$(ls /pfs/leaving)",
         "exec 9> /pfs/out/held-$n; echo begun >&9",
         "echo $n: $(grep -l 'whil[e] true' /proc/[0-9]*/cmdline)",
-        "setsid sh -c \"while true; do echo more >> /pfs/out/late-$n; done\" > /dev/null 2>&1 &",
+        'setsid sh -c "while true; do echo more >> /pfs/out/late-$n; done" > /dev/null 2>&1 &',
         "while ! test -s /pfs/out/late-$n; do sleep 0.01; done",
     ]
     system.create_pipeline("leaves", [reads("leaving")], script)

@@ -43,7 +43,7 @@ from pfsfuse.versions.repos import create_repo
 from runner.jobs.creation import create_job, create_pipeline, delete_pipeline
 from runner.jobs.logs import LogLine, LogReader
 from runner.jobs.model import ContainerRecord, JobRecord, JobState
-from runner.jobs.records import containers, cursor, find_job, jobs
+from runner.jobs.records import containers, find_job, has_read, jobs
 from runner.spec.era1 import load_jobs, load_pipelines
 
 TIMEOUT_S = 30.0
@@ -381,7 +381,7 @@ class System:
 
         def ended() -> bool:
             with self.store.read() as txn:
-                return cursor(txn) >= needed and all(
+                return has_read(txn, needed) and all(
                     job.state.is_final for job in jobs(txn) if job.id == change
                 )
 
@@ -395,7 +395,7 @@ class System:
 
         def ended() -> bool:
             with self.store.read() as txn:
-                return cursor(txn) >= needed and all(job.state.is_final for job in jobs(txn))
+                return has_read(txn, needed) and all(job.state.is_final for job in jobs(txn))
 
         self.until(ended, "all jobs end")
         return self.jobs()
