@@ -14,6 +14,8 @@ from .errors import InvalidNameError, NameTooLongError
 from .ids import BranchName, RepoName, is_commit_id
 
 MAX_NAME_BYTES = 255
+MAX_REPO_CHARACTERS = 180
+"""Two names of repos with their projects, and two commit ids, make a key of the index: at most 511 bytes."""
 MAX_PROJECT_CHARACTERS = 51
 DEFAULT_PROJECT = "default"
 
@@ -27,8 +29,10 @@ def check_repo_name(text: str) -> RepoName:
     project, slash, repo = text.rpartition("/")
     if slash:
         check_project_name(project)
-    if not _NAME.match(repo) or len(repo) > MAX_NAME_BYTES:
+    if not _NAME.match(repo):
         raise InvalidNameError(f"repo name {text!r}: use letters, digits, '-' and '_' only")
+    if len(repo) > MAX_REPO_CHARACTERS:
+        raise InvalidNameError(f"repo name {text!r}: at most {MAX_REPO_CHARACTERS} characters")
     if repo in RESERVED_REPOS:
         raise InvalidNameError(
             f"repo name {text!r} is reserved: containers see /pfs/{repo} as something else"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -278,7 +279,15 @@ class Adapter(pyfuse3.Operations):
 
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
         with errno_for("open", inode):
-            return FileInfo(fh=FileHandleT(self.vfs.open(inode, flags, _caller(ctx))), keep_cache=True)
+            fh = self.vfs.open(inode, flags, _caller(ctx))
+            if flags & os.O_TRUNC:
+                # libfuse has the kernel leave it to us (FUSE_CAP_ATOMIC_O_TRUNC); no SETATTR comes.
+                try:
+                    await self.vfs.setattr(inode, Changed(size=0), fh)
+                except BaseException:
+                    self.vfs.release(fh)
+                    raise
+            return FileInfo(fh=FileHandleT(fh), keep_cache=True)
         raise AssertionError
 
     async def create(

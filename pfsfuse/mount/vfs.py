@@ -21,6 +21,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import trio
@@ -45,6 +46,7 @@ from ..names import DEFAULT_PROJECT, MAX_NAME_BYTES
 from ..store.store import Store
 from ..trees.contents import Contents, Reader
 from ..trees.entry import Entry, Kind
+from ..trees.recent import Recent
 from ..trees.tree import Trees
 from ..versions.branches import branch, create_branch, delete_branch, find_branch
 from ..versions.branches import branches as list_branches
@@ -63,6 +65,11 @@ RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
 _HEX_ID = 32
+
+_CHUNK_CACHE_BYTES = 64 << 20
+"""Decoded chunks kept for all open files; the kernel has its own cache of what was read."""
+
+_DECODERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,8 @@ class Vfs:
         self.homes: dict[BranchRef, BranchHome] = {}
         self.views = Views(store, trees, store.staging / "views")
         self._generated: dict[tuple[str, ...], GeneratedPlace] = {}
+        self._chunks: Recent[bytes] = Recent(_CHUNK_CACHE_BYTES)
+        self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="pfs-decode")
         self._commit_roots: dict[tuple[str, ...], FrozenPlace] = {}
         self._room: tuple[float, Room] | None = None
         self.forget_later: Callable[[list[tuple[int, bytes]]], None] = lambda names: None
@@ -621,7 +630,9 @@ class Vfs:
             raise InvalidNameError("not a regular file")
         reader = handle.reader
         if reader is None or reader.contents.content != entry.content:
-            reader = handle.reader = Reader(self.store.chunks, Contents.of(entry))
+            reader = handle.reader = Reader(
+                self.store.chunks, Contents.of(entry), cache=self._chunks, pool=self._decoders
+            )
         return reader.read(offset, length)
 
     async def write(self, fh: int, offset: int, data: bytes) -> int:
@@ -673,14 +684,13 @@ class Vfs:
         file = self._staged_file(handle)
         if file is not None and isinstance(handle.place, LivePlace):
             overlay = handle.place.current.overlay_of_node()
-            overlay.save(file)
-            await trio.to_thread.run_sync(overlay.sync, file)
+            await trio.to_thread.run_sync(overlay.sync_step(file))
 
     async def fsyncdir(self, fh: int) -> None:
         """Make the names of a directory survive power loss."""
         place = self.handles.get(fh, DirectoryHandle).place
         if isinstance(place, LivePlace) and place.overlay is not None:
-            await trio.to_thread.run_sync(place.overlay.sync)
+            await trio.to_thread.run_sync(place.overlay.sync_step())
 
     def release(self, fh: int) -> None:
         """The last descriptor of a handle is gone."""
@@ -697,7 +707,7 @@ class Vfs:
             overlay.bytes.release(node)
         else:
             overlay.save(node)
-            overlay.bytes.forget_buffer(node)
+            overlay.bytes.rest(node)
 
     def forget(self, ino: int, count: int) -> None:
         """The kernel dropped *count* look-ups."""

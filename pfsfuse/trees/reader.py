@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from ..ids import ChunkId
 from ..store.objects import Objects
@@ -13,6 +14,9 @@ from .recent import Recent
 _KEPT_BYTES = 2 * 1024 * 1024
 """Chunks that one `Reader` keeps: enough that the requests of a kernel's read-ahead decode none twice."""
 
+_AHEAD_BYTES = 4 * 1024 * 1024
+"""How far a reader with a pool looks ahead: some requests of a kernel that reads ahead by 1 MiB."""
+
 _COMPARED_BYTES = 1024 * 1024
 
 
@@ -20,14 +24,30 @@ class Reader:
     """
     An open file: remembers where its chunks are, and the chunks used last.
 
-    May be shared between threads.
+    May be shared between threads, but for one with a pool: that has one user at a time.
     """
 
-    def __init__(self, objects: Objects, contents: Contents) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        contents: Contents,
+        *,
+        cache: Recent[bytes] | None = None,
+        pool: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """
+        *cache* keeps chunks for several readers; without it the reader keeps a few of its own.
+
+        With *pool*, whoever reads from front to back finds the next chunks decoded by its threads.
+        """
         self.contents = contents
         self.layout = Layout(objects, contents)
         self._objects = objects
-        self._chunks: Recent[bytes] = Recent(_KEPT_BYTES)
+        self._chunks: Recent[bytes] = Recent(_KEPT_BYTES) if cache is None else cache
+        self._pool = pool
+        self._coming: dict[ChunkId, Future[bytes]] = {}
+        self._expected = 0
+        self._ahead_to = 0
 
     def read(self, offset: int, length: int) -> bytes:
         """Return *length* bytes from *offset* on, fewer at the end of the file."""
@@ -36,6 +56,8 @@ class Reader:
             return b""
         if self.contents.depth == 0:
             return self.contents.data[offset:end]
+        if self._pool is not None:
+            self._look_ahead(self._pool, offset, end)
         key, start, size = self.layout.find(offset)
         if end <= start + size:
             return self._chunk(key, size)[offset - start : end - start]
@@ -45,10 +67,27 @@ class Reader:
         ]
         return b"".join(parts)
 
+    def _look_ahead(self, pool: ThreadPoolExecutor, offset: int, end: int) -> None:
+        """Have the chunks behind *end* decoded, if the reads so far follow each other."""
+        follows, self._expected = offset == self._expected, end
+        if not follows:
+            self._coming.clear()
+            self._ahead_to = end
+            return
+        target = min(end + _AHEAD_BYTES, self.contents.size)
+        start = max(self._ahead_to, end)
+        if target - start < _AHEAD_BYTES // 4 and target < self.contents.size:
+            return
+        for key, _, _ in self.layout.between(start, target) if start < target else ():
+            if key not in self._coming and self._chunks.get(key) is None:
+                self._coming[key] = pool.submit(self._objects.get, key)
+        self._ahead_to = target
+
     def _chunk(self, key: ChunkId, length: int) -> bytes:
         data = self._chunks.get(key)
         if data is None:
-            data = self._objects.get(key)
+            coming = self._coming.pop(key, None)
+            data = coming.result() if coming is not None else self._objects.get(key)
             if len(data) != length:
                 raise CorruptNodeError(key, f"a chunk of {len(data)} bytes where {length} are expected")
             self._chunks.put(key, data, length)

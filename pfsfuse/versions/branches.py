@@ -151,7 +151,8 @@ def delete_branch(txn: WriteTxn, ref: BranchRef, *, force: bool = False) -> None
     """
     Delete a branch; its commits stay readable by id.
 
-    BranchInUseError if other branches are made from it (unless *force*) or it has an open commit.
+    BranchInUseError if it has an open commit, or if other branches are made from it; with *force*
+    those are then made without it.
     """
     target = branch(txn, ref.repo, ref.branch)
     if target.open is not None:
@@ -161,6 +162,10 @@ def delete_branch(txn: WriteTxn, ref: BranchRef, *, force: bool = False) -> None
         names = ", ".join(str(user) for user in users)
         raise BranchInUseError(f"branch {ref} cannot be deleted: {names} is made from it; use --force")
     txn.delete(Table.BRANCHES, branch_key(ref.repo, ref.branch))
+    for user in users:
+        line = branch(txn, user.repo, user.branch)
+        left = tuple(source for source in line.provenance if source != ref)
+        put_branch(txn, msgspec.structs.replace(line, provenance=left))
 
 
 def move_head(txn: WriteTxn, ref: BranchRef, to: CommitId, *, expected: CommitId | None) -> Branch:
@@ -168,9 +173,12 @@ def move_head(txn: WriteTxn, ref: BranchRef, to: CommitId, *, expected: CommitId
     Point a branch at the finished commit *to* and return it.
 
     The caller says which head it saw.  Two writers that both saw the same head cannot both win:
-    the second gets StaleHeadError and nothing is written.
+    the second gets StaleHeadError and nothing is written.  BranchInUseError while a commit is
+    open, for its parent is the head (H3).
     """
     found = branch(txn, ref.repo, ref.branch)
+    if found.open is not None:
+        raise BranchInUseError(f"branch {ref} has the open commit {found.open.hex()}; finish it first")
     if found.head != expected:
         raise StaleHeadError(ref, expected, found.head)
     raw = txn.get(Table.COMMITS, commit_key(ref.repo, to))

@@ -7,18 +7,19 @@ travels over a socket, and is applied by the owner in one step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from ..errors import IsADirectoryPathError, NotADirectoryPathError
+from ..errors import InvalidNameError, IsADirectoryPathError, NotADirectoryPathError
+from ..names import check_element
 from ..store.objects import Objects
 from ..trees import contents as file_contents
 from ..trees.contents import EMPTY, Contents
 from ..trees.entry import Entry, Kind
 from ..trees.tree import Trees
-from .overlay import Overlay
+from .overlay import Found, Overlay
 from .staged import Node, StagedDirectory, StagedFile
 
 Path = tuple[bytes, ...]
@@ -76,27 +77,30 @@ def apply_to_overlay(overlay: Overlay, changes: ChangeSet) -> None:
     """
     Apply *changes* in order.
 
-    A change that cannot be made (a file where a directory is needed) raises
-    NotADirectoryPathError or IsADirectoryPathError before anything of it is done.
+    One that cannot be made raises InvalidNameError, NotADirectoryPathError or
+    IsADirectoryPathError before anything is done.  OutOfSpaceError leaves the first ones done.
     """
+    plan = _Plan(overlay.trees, overlay.resolve)
     for change in changes:
-        if isinstance(change, Delete):
-            _delete(overlay, change.path)
-            continue
-        if isinstance(change, MakeDirectory):
-            _make_directory(overlay, change)
-            continue
-        directory = _parent(overlay, change.path)
-        name = change.path[-1]
-        there = overlay.lookup(directory, name)
-        if there is not None and there.kind == Kind.DIRECTORY and change.entry.kind != Kind.DIRECTORY:
-            raise IsADirectoryPathError(f"/{_shown(change.path)} is a directory; delete it first")
-        if isinstance(change, Append) and there is not None and there.kind == Kind.FILE:
-            file = overlay.promote(directory, name)
-            assert isinstance(file, StagedFile)
-            overlay.append_contents(file, Contents.of(change.entry))
-        else:
-            overlay.put_entry(directory, name, change.entry)
+        plan.check(change)
+        plan.set(change.path, None if isinstance(change, Delete) else change.entry)
+    for change in changes:
+        _apply_one(overlay, change)
+
+
+def _apply_one(overlay: Overlay, change: Change) -> None:
+    if isinstance(change, Delete):
+        _delete(overlay, change.path)
+        return
+    directory = _parent(overlay, change.path)
+    name = change.path[-1]
+    there = overlay.lookup(directory, name)
+    if isinstance(change, Append) and there is not None and there.kind == Kind.FILE:
+        file = overlay.promote(directory, name)
+        assert isinstance(file, StagedFile)
+        overlay.append_contents(file, Contents.of(change.entry))
+    else:
+        overlay.put_entry(directory, name, change.entry)
 
 
 def _delete(overlay: Overlay, path: Path) -> None:
@@ -109,90 +113,120 @@ def _delete(overlay: Overlay, path: Path) -> None:
         overlay.remove_tree(_parent(overlay, path), path[-1])
 
 
-def _make_directory(overlay: Overlay, change: MakeDirectory) -> None:
-    parent, name, wanted = _parent(overlay, change.path), change.path[-1], change.entry
-    there = overlay.lookup(parent, name)
-    if there is None:
-        node = overlay.create(parent, name, Kind.DIRECTORY, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid)
-    elif there.kind != Kind.DIRECTORY:
-        raise NotADirectoryPathError(f"/{_shown(change.path)} is a file; a directory cannot replace it")
-    else:
-        node = overlay.promote(parent, name)
-    overlay.set_attributes(node, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns)
-
-
 def _parent(overlay: Overlay, path: Path) -> StagedDirectory:
     """Return the staged directory that holds *path*, making what is missing."""
     current: Node = overlay.root
-    for position, name in enumerate(path[:-1]):
+    for name in path[:-1]:
         assert isinstance(current, StagedDirectory)
         if overlay.lookup(current, name) is None:
             current = overlay.create(current, name, Kind.DIRECTORY, mode=0o755, uid=0, gid=0)
         else:
             current = overlay.promote(current, name)
-        if not isinstance(current, StagedDirectory):
-            raise NotADirectoryPathError(
-                f"/{_shown(path[: position + 1])} is a file; /{_shown(path)} cannot be"
-            )
     assert isinstance(current, StagedDirectory)
     return current
 
 
 def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSet, *, mtime_ns: int) -> Entry:
     """Return *root* with *changes* applied in order: the same as `apply_to_overlay`, where no commit is open."""
-    pending: dict[Path, Entry | None] = {}
+    plan = _Plan(trees, lambda path: trees.resolve(root, path))
     for change in changes:
-        if isinstance(change, Delete) and not change.path:
-            root, pending = trees.empty_directory(mtime_ns=mtime_ns), {}
-            continue
-        if isinstance(change, MakeDirectory):
-            pending[change.path] = _directory(trees, root, pending, change)
-            continue
-        if isinstance(change, Append):
-            root, pending = trees.apply(root, pending, mtime_ns=mtime_ns), {}
-            before = trees.resolve(root, change.path)
-            if before is not None and before.kind == Kind.FILE:
-                joined = file_contents.concat(objects, [Contents.of(before), Contents.of(change.entry)])
-                entry = joined.entry(
-                    mode=before.mode, uid=before.uid, gid=before.gid, mtime_ns=change.entry.mtime_ns
+        there = plan.check(change)
+        if isinstance(change, Append) and isinstance(there, Entry) and there.kind == Kind.FILE:
+            joined = file_contents.concat(objects, [Contents.of(there), Contents.of(change.entry)])
+            entry: Entry | None = joined.entry(
+                mode=there.mode, uid=there.uid, gid=there.gid, mtime_ns=change.entry.mtime_ns
+            )
+        else:
+            entry = None if isinstance(change, Delete) else change.entry
+        plan.set(change.path, entry)
+    return trees.apply(root, dict(plan.changes(mtime_ns)), mtime_ns=mtime_ns)
+
+
+class _Step:
+    """What is planned for one path and below it."""
+
+    __slots__ = ("below", "entry", "is_made", "is_set")
+
+    def __init__(self) -> None:
+        self.below: dict[bytes, _Step] = {}
+        self.is_set = False
+        self.entry: Entry | None = None
+        """What will stand here when `is_set`."""
+        self.is_made = False
+        """A directory that is made because something is put below it."""
+
+
+class _Plan:
+    """What a tree will look like when the changes so far are made."""
+
+    def __init__(self, trees: Trees, find: Callable[[Path], Found | None]) -> None:
+        """*find* tells what is at a path before all changes."""
+        self._trees = trees
+        self._find = find
+        self._top = _Step()
+
+    def at(self, path: Path) -> Found | None:
+        """Return what will stand at *path*."""
+        step = self._top
+        known, rest = (step, path) if step.is_set else (None, path)
+        for position, name in enumerate(path, 1):
+            below = step.below.get(name)
+            if below is None:
+                break
+            step = below
+            if step.is_set or step.is_made:
+                known, rest = step, path[position:]
+        if known is None:
+            return self._find(path)
+        start = self._trees.empty_directory() if known.is_made or known is self._top else known.entry
+        return self._trees.resolve(start, rest) if start is not None else None
+
+    def check(self, change: Change) -> Found | None:
+        """Return what *change* will find at its path; raise why it cannot be made."""
+        for name in change.path:
+            check_element(name)
+        if isinstance(change, Delete):
+            return None
+        if not change.path:
+            raise InvalidNameError("the root of a commit cannot be replaced; put what is in it, path by path")
+        for length in range(1, len(change.path)):
+            above = self.at(change.path[:length])
+            if above is None:
+                return None
+            if above.kind != Kind.DIRECTORY:
+                raise NotADirectoryPathError(
+                    f"/{_shown(change.path[:length])} is a file; /{_shown(change.path)} cannot be"
                 )
-                pending[change.path] = entry
-                continue
-        if not isinstance(change, Delete):
-            _check_fits(trees, root, pending, change.path, change.entry)
-        if isinstance(change, Delete) and any(path[: len(change.path)] == change.path for path in pending):
-            root, pending = trees.apply(root, pending, mtime_ns=mtime_ns), {}
-        pending[change.path] = None if isinstance(change, Delete) else change.entry
-    return trees.apply(root, pending, mtime_ns=mtime_ns) if pending else root
+        there = self.at(change.path)
+        if there is not None and there.kind == Kind.DIRECTORY and change.entry.kind != Kind.DIRECTORY:
+            raise IsADirectoryPathError(f"/{_shown(change.path)} is a directory; delete it first")
+        return there
 
+    def set(self, path: Path, entry: Entry | None) -> None:
+        """Plan *entry* for *path*, or nothing; whatever was planned below it is dropped."""
+        step = self._top
+        for position, name in enumerate(path, 1):
+            if position == len(path):
+                below = step.below[name] = _Step()
+            else:
+                below = step.below.setdefault(name, _Step())
+                if entry is not None and self.at(path[:position]) is None:
+                    below.is_made = True
+            step = below
+        if not path:
+            step = self._top = _Step()
+        step.is_set, step.entry = True, entry
 
-def _directory(trees: Trees, root: Entry, pending: dict[Path, Entry | None], change: MakeDirectory) -> Entry:
-    """Return the directory that *change* makes of what is at its path; changes below it are pending still."""
-    path, wanted = change.path, change.entry
-    there = pending[path] if path in pending else trees.resolve(root, path)
-    if there is None:
-        _check_fits(trees, root, pending, path, wanted)
-        there = trees.empty_directory()
-    elif there.kind != Kind.DIRECTORY:
-        raise NotADirectoryPathError(f"/{_shown(path)} is a file; a directory cannot replace it")
-    return msgspec.structs.replace(
-        there, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns
-    )
-
-
-def _check_fits(
-    trees: Trees, root: Entry, pending: dict[Path, Entry | None], path: Path, entry: Entry
-) -> None:
-    for length in range(1, len(path)):
-        above = path[:length]
-        found = pending[above] if above in pending else trees.resolve(root, above)
-        if found is not None and found.kind != Kind.DIRECTORY:
-            raise NotADirectoryPathError(f"/{_shown(above)} is a file; /{_shown(path)} cannot be")
-        if found is None:
-            return
-    there = pending[path] if path in pending else trees.resolve(root, path)
-    if there is not None and there.kind == Kind.DIRECTORY and entry.kind != Kind.DIRECTORY:
-        raise IsADirectoryPathError(f"/{_shown(path)} is a directory; delete it first")
+    def changes(self, mtime_ns: int) -> Iterator[tuple[Path, Entry | None]]:
+        """Yield what was set, and the directories that are made, as `Trees.apply` takes it."""
+        pending: list[tuple[Path, _Step]] = [((), self._top)]
+        while pending:
+            path, step = pending.pop()
+            if step.is_made:
+                yield path, self._trees.empty_directory(mtime_ns=mtime_ns)
+            elif step.is_set:
+                yield path, step.entry
+            pending += [((*path, name), below) for name, below in step.below.items()]
 
 
 def _shown(path: Path) -> str:

@@ -6,7 +6,8 @@ Invariants (fsck.py):
 - C1  a finished commit has a root, or an error;
 - C2  a commit's parent is a finished commit of the same repo;
 - C3  an open commit is the open commit of its branch;
-- C4  provenance and subvenance agree.
+- C4  provenance and subvenance agree;
+- C5  the commit sets name exactly the commits.
 """
 
 from __future__ import annotations

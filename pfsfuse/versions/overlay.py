@@ -34,8 +34,11 @@ from ..trees.entry import Entry, Kind
 from ..trees.tree import Trees
 from .journal import Journal
 from .spill import Spill
-from .staged import Node, StagedDirectory, StagedFile, StagedLeaf
+from .staged import SMALL, Node, StagedDirectory, StagedFile, StagedLeaf
 from .staged_bytes import StagedBytes, remove_scratch
+
+_JOURNALED_MOST = 4 * SMALL
+"""A small file of which more bytes than this were journaled is staged like a large one."""
 
 _CLOCK_REALTIME_COARSE = 5
 """linux/time.h; the module `time` has no name for it."""
@@ -64,6 +67,8 @@ class Overlay:
         self._nodes: dict[int, Node] = {0: self.root}
         self._next = 1
         self.is_sealed = False
+        self._logged = False
+        """Whether the journal has any record."""
         self._replaying = True
         self.recovered = self._replay()
         self._replaying = False
@@ -338,13 +343,21 @@ class Overlay:
         atime_ns: int | None = None,
     ) -> None:
         """Set what is given."""
+        self._log(
+            "at",
+            node.number,
+            node.mode if mode is None else mode,
+            node.uid if uid is None else uid,
+            node.gid if gid is None else gid,
+            node.mtime_ns if mtime_ns is None else mtime_ns,
+            node.atime_ns if atime_ns is None else atime_ns,
+        )
         node.mode = node.mode if mode is None else mode
         node.uid = node.uid if uid is None else uid
         node.gid = node.gid if gid is None else gid
         node.mtime_ns = node.mtime_ns if mtime_ns is None else mtime_ns
         node.atime_ns = node.atime_ns if atime_ns is None else atime_ns
         node.ctime_ns = now_ns()
-        self._log("at", node.number, node.mode, node.uid, node.gid, node.mtime_ns, node.atime_ns)
 
     def put_entry(self, directory: StagedDirectory, name: bytes, entry: Entry) -> Found | None:
         """Make *name* stand for something immutable; return what it stood for."""
@@ -371,18 +384,24 @@ class Overlay:
         """Change the length; journaled at once, since no close need follow."""
         self.bytes.truncate(file, size, now_ns())
         self.save(file)
+        self.bytes.rest(file)
 
     def append_contents(self, file: StagedFile, more: Contents) -> None:
         """Add bytes at the end, as one step, and journal it."""
         self.bytes.append_contents(file, more, now_ns())
         self.save(file)
+        self.bytes.rest(file)
 
     def save(self, file: StagedFile) -> None:
         """Journal the bytes of a file: they survive the end of this process from now on."""
         if file.version == file.saved_version or self.is_sealed:
             return
+        if file.buffer is not None and file.journaled > _JOURNALED_MOST:
+            # A file that is closed again and again would fill the journal with its versions.
+            self.bytes.spill_out(file)
         if file.buffer is not None:
             data = bytes(file.buffer)
+            file.journaled += len(data)
             payload = msgspec.msgpack.encode(("b", file.number, file.mtime_ns, file.kept_prefix, data))
             at = self.journal.append(payload)
             # The bytes are the last field of the payload.
@@ -401,13 +420,24 @@ class Overlay:
 
     def sync(self, file: StagedFile | None = None) -> None:
         """Make the journal, and with it every change so far, survive power loss; *file*'s bytes included."""
+        self.sync_step(file)()
+
+    def sync_step(self, file: StagedFile | None = None) -> Callable[[], None]:
+        """Return a function that does what `sync` does; it may run in any thread."""
         if self.is_sealed:
-            return
+            # What was finished is durable already; what was unlinked need not be.
+            return lambda: None
+        spill = None
         if file is not None:
             self.save(file)
-            if file.spill is not None:
-                file.spill.sync()
-        self.journal.sync()
+            spill = file.spill
+
+        def sync() -> None:
+            if spill is not None:
+                spill.sync()
+            self.journal.sync()
+
+        return sync
 
     # Sealing
 
@@ -439,25 +469,30 @@ class Overlay:
             self.ingested(file, version, store())
         return self._seal_directory(self.root)
 
-    def _seal_directory(self, directory: StagedDirectory) -> Entry:
-        changes = {name: self._seal(child) for name, child in directory.children.items()}
-        base = directory.base if directory.base is not None else self.trees.empty_directory()
-        updated = self.trees.update(base, changes) if changes else base
-        directory.sealed = msgspec.structs.replace(
-            updated,
-            mode=directory.mode,
-            uid=directory.uid,
-            gid=directory.gid,
-            mtime_ns=directory.mtime_ns,
-        )
-        return directory.sealed
+    def _seal_directory(self, root: StagedDirectory) -> Entry:
+        """Seal a directory after all below it; paths may be longer than Python may recurse."""
+        pending = [root]
+        for directory in pending:  # grows while it runs: parents before children
+            pending += [c for c in directory.children.values() if isinstance(c, StagedDirectory)]
+        for directory in reversed(pending):
+            changes = {name: self._seal(child) for name, child in directory.children.items()}
+            base = directory.base if directory.base is not None else self.trees.empty_directory()
+            updated = self.trees.update(base, changes) if changes else base
+            directory.sealed = msgspec.structs.replace(
+                updated,
+                mode=directory.mode,
+                uid=directory.uid,
+                gid=directory.gid,
+                mtime_ns=directory.mtime_ns,
+            )
+        assert root.sealed is not None
+        return root.sealed
 
     def _seal(self, child: Found | None) -> Entry | None:
         if child is None or isinstance(child, Entry):
             return child
-        if isinstance(child, StagedDirectory):
-            return self._seal_directory(child)
-        child.sealed = self._sealed_leaf(child)
+        if not isinstance(child, StagedDirectory):
+            child.sealed = self._sealed_leaf(child)
         return child.sealed
 
     @staticmethod
@@ -477,42 +512,66 @@ class Overlay:
         Files that were unlinked while open go on, with bytes of their own, until they are released.
         """
         self.is_sealed = True
+        named = {id(node) for node in self.root.staged()}
         for node in self._nodes.values():
             if not isinstance(node, StagedFile):
                 continue
-            if node.parent is None:
+            if id(node) not in named:
                 self.bytes.detach(node)
             elif node.spill is not None:
-                node.spill.close()
+                node.spill.rest()
         self.bytes.leave(self.scratch.parent)
         remove_scratch(self.scratch)
         self.journal.close()
 
-    def close(self) -> None:
-        """Close without removing anything, for another process to recover."""
-        for node in self._nodes.values():
-            if isinstance(node, StagedFile):
-                if not self.is_sealed:
+    def close(self, *, in_good_order: bool = True) -> None:
+        """
+        Close without removing anything, for another process to go on with.
+
+        *in_good_order*: that process need not take the content for half of something.
+        """
+        if not self.is_sealed:
+            for node in self._nodes.values():
+                if isinstance(node, StagedFile):
                     self.save(node)
-                if node.spill is not None:
-                    node.spill.close()
+            if in_good_order and self._logged:
+                self._log("ok")
+        for node in self._nodes.values():
+            if isinstance(node, StagedFile) and node.spill is not None:
+                node.spill.rest()
         self.journal.close()
 
     # Journal
 
     def _log(self, *record: object) -> None:
-        if not self._replaying:
+        if not self._replaying and not self.is_sealed:
             self.journal.append(msgspec.msgpack.encode(record))
+            self._logged = True
 
     def _replay(self) -> bool:
-        found = False
+        """Do again what the journal says; say whether its writer died."""
+        last = None
         for offset, payload in self.journal.replay():
-            found = True
             try:
-                self._redo(msgspec.msgpack.decode(payload), offset, len(payload))
+                record = msgspec.msgpack.decode(payload)
+                last = record[0]
+                if last != "ok":
+                    self._redo(record, offset, len(payload))
             except (KeyError, ValueError, TypeError, msgspec.ValidationError) as error:
                 raise StoreError(f"{self.journal.path}: a record cannot be redone: {error!r}") from error
-        return found
+        self._logged = last is not None
+        self._remove_unused_spills()
+        return last not in (None, "ok")
+
+    def _remove_unused_spills(self) -> None:
+        """Remove what the replay found no use for, or not any more."""
+        files = [node for node in self._nodes.values() if isinstance(node, StagedFile)]
+        used = {node.spill.path for node in files if node.spill is not None}
+        for path in self.scratch.glob("*.data"):
+            if path not in used:
+                path.unlink()
+        for node in files:
+            self.bytes.rest(node)
 
     def _redo(self, record: list[object], offset: int, length: int) -> None:
         """Do again what *record* says; the shapes are those of the `_log` calls."""
@@ -581,7 +640,9 @@ class Overlay:
         self, number: int, mtime_ns: int, kept_prefix: int, data: bytes, place: tuple[int, int]
     ) -> None:
         file = self._file(number)
-        self.bytes.release(file)
+        # Its data file, if it has one, may be that of a later record.
+        file.spill = None
+        file.journaled += len(data)
         file.buffer = None
         file.in_journal = (place[0] + place[1] - len(data), len(data))
         self._restored(file, len(data), mtime_ns, kept_prefix)

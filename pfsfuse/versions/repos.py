@@ -4,7 +4,7 @@ Repos: create, inspect, list, delete.
 Invariants (fsck.py):
 
 - R1  every branch and commit belongs to a repo that exists;
-- R2  no branch has provenance on a branch that does not exist, unless a repo was deleted by force.
+- R2  no branch has provenance on a branch that does not exist: what is deleted by force leaves it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+import msgspec
+
 from ..errors import ConflictError, ExistsError, NotFoundError
 from ..ids import RepoName
 from ..names import check_repo_name
 from ..store.index import ReadTxn, Table, WriteTxn
-from .model import Branch, Commit, Repo, commit_key, commit_set_key, decode, encode, repo_key, subvenance_key
+from .model import (
+    Branch,
+    Commit,
+    Repo,
+    branch_key,
+    commit_key,
+    commit_set_key,
+    decode,
+    encode,
+    repo_key,
+    subvenance_key,
+)
 
 
 class RepoNotFoundError(NotFoundError):
@@ -87,16 +100,16 @@ def delete_repo(txn: WriteTxn, name: str, *, force: bool = False) -> None:
     """
     Delete a repo with all its branches and commits.
 
-    RepoInUseError if branches of other repos have provenance on it, unless *force*.
+    RepoInUseError if branches of other repos have provenance on it; with *force* they lose it.
     """
     target = repo(txn, name).name
     users = [
-        branch.ref
+        branch
         for branch in (decode(raw, Branch) for _, raw in txn.scan(Table.BRANCHES))
         if branch.repo != target and any(source.repo == target for source in branch.provenance)
     ]
     if users and not force:
-        names = ", ".join(str(user) for user in users)
+        names = ", ".join(str(user.ref) for user in users)
         raise RepoInUseError(
             f"repo {target} cannot be deleted: {names} is made from it; delete that first, or use --force"
         )
@@ -109,3 +122,10 @@ def delete_repo(txn: WriteTxn, name: str, *, force: bool = False) -> None:
     for key, _ in list(txn.scan(Table.BRANCHES, target.encode() + b"\0")):
         txn.delete(Table.BRANCHES, key)
     txn.delete(Table.REPOS, repo_key(target))
+    for user in users:
+        left = tuple(source for source in user.provenance if source.repo != target)
+        txn.put(
+            Table.BRANCHES,
+            branch_key(user.repo, user.name),
+            encode(msgspec.structs.replace(user, provenance=left)),
+        )

@@ -2,7 +2,8 @@
 The written ranges of a large staged file, in a sparse file of the staging area.
 
 Offsets are those of the file itself, so a 1-byte change in 10 GiB takes one page of disk.  What
-is not in `dirty` comes from the committed contents below.
+is not in `dirty` comes from the committed contents below.  A spill that rests holds no descriptor:
+an open commit may have more large files than a process may have open ones.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..store.descriptor import Descriptor
 from .journal import as_pfs_error
 
 Ranges = list[tuple[int, int]]
@@ -38,40 +40,65 @@ def cut_ranges(ranges: Ranges, size: int) -> None:
 
 
 class Spill:
-    """An open sparse file and the ranges written into it."""
+    """
+    A sparse file and the ranges written into it.
+
+    One thread writes; others may read meanwhile, also while it comes to rest.
+    """
 
     def __init__(self, path: Path, dirty: Ranges | None = None) -> None:
         self.path = path
         self.dirty: Ranges = dirty or []
+        self._file: Descriptor | None = None
+        self.keep_open()
+
+    def keep_open(self) -> Descriptor:
+        """Hold the file from now on, also if its name goes, and return it."""
+        if self._file is None:
+            self._file = self._opened()
+        return self._file
+
+    def _opened(self) -> Descriptor:
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return Descriptor(self.path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
-            raise as_pfs_error(error, path) from error
+            raise as_pfs_error(error, self.path) from error
+
+    def rest(self) -> None:
+        """Let go of the descriptor until the next write."""
+        self._file = None
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write all of *data*; OutOfSpaceError leaves `dirty` as it was."""
+        file = self.keep_open()
         try:
-            done = os.pwrite(self._fd, data, offset)
+            done = os.pwrite(file.fd, data, offset)
             while done < len(data):
-                done += os.pwrite(self._fd, memoryview(data)[done:], offset + done)
+                done += os.pwrite(file.fd, memoryview(data)[done:], offset + done)
         except OSError as error:
             raise as_pfs_error(error, self.path) from error
         add_range(self.dirty, offset, offset + len(data))
 
     def read(self, offset: int, length: int) -> bytes:
         """Return bytes of a dirty range; holes and what is behind the end of the file are zeros."""
-        data = os.pread(self._fd, length, offset)
+        file = self._file or self._opened()
+        data = os.pread(file.fd, length, offset)
         return data if len(data) == length else data + bytes(length - len(data))
 
     def truncate(self, size: int) -> None:
+        file = self._file or self._opened()
         cut_ranges(self.dirty, size)
-        os.ftruncate(self._fd, min(size, os.fstat(self._fd).st_size))
+        os.ftruncate(file.fd, min(size, os.fstat(file.fd).st_size))
 
     def sync(self) -> None:
+        """Make what was written durable."""
+        file = self._file or self._opened()
         try:
-            os.fdatasync(self._fd)
+            os.fdatasync(file.fd)
         except OSError as error:
             raise as_pfs_error(error, self.path) from error
 
-    def close(self) -> None:
-        os.close(self._fd)
+    def remove(self) -> None:
+        """Remove the file; the bytes are gone when nobody reads them any more."""
+        self._file = None
+        self.path.unlink(missing_ok=True)

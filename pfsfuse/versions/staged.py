@@ -88,12 +88,14 @@ class StagedDirectory(Node):
         """What differs from the base; None for a name that is gone."""
 
     def staged(self) -> Iterator[Node]:
-        """Yield the staged nodes below, parents first."""
-        for child in self.children.values():
-            if isinstance(child, Node):
-                yield child
-                if isinstance(child, StagedDirectory):
-                    yield from child.staged()
+        """Yield the staged nodes below, parents first; one with several names as often as it has names."""
+        pending: list[StagedDirectory] = [self]
+        while pending:
+            for child in pending.pop().children.values():
+                if isinstance(child, Node):
+                    yield child
+                    if isinstance(child, StagedDirectory):
+                        pending.append(child)
 
 
 class StagedFile(Node):
@@ -105,8 +107,8 @@ class StagedFile(Node):
     """
 
     __slots__ = (
-        "base_size", "buffer", "contents", "in_journal", "kept_prefix", "path_base", "saved_version", "sealed_contents",
-        "sealed_version", "size", "spill", "version",
+        "base_size", "buffer", "contents", "in_journal", "journaled", "kept_prefix", "path_base",
+        "saved_version", "sealed_contents", "sealed_version", "size", "spill", "version",
     )  # fmt: skip
 
     def __init__(
@@ -121,6 +123,8 @@ class StagedFile(Node):
         self.buffer: bytearray | None = None
         self.in_journal: tuple[int, int] | None = None
         """(offset, length) of the bytes in the journal."""
+        self.journaled = 0
+        """How many bytes of it were put into the journal, all versions together."""
         self.spill: Spill | None = None
         self.version = 0
         """Counts the changes of the bytes."""

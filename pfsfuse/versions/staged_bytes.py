@@ -41,13 +41,15 @@ class StagedBytes:
         end = min(offset + length, file.size)
         if offset >= end:
             return b""
-        if file.buffer is not None:
-            return bytes(file.buffer[offset:end])
-        if file.in_journal is not None:
-            return self.journal.read(file.in_journal[0] + offset, end - offset)
-        if file.spill is None:
+        # Another thread reads when a commit is sealed: each attribute is looked at once.
+        buffer, place, spill = file.buffer, file.in_journal, file.spill
+        if buffer is not None:
+            return bytes(buffer[offset:end])
+        if place is not None:
+            return self.journal.read(place[0] + offset, end - offset)
+        if spill is None:
             return file_contents.read(self._objects, file.contents, offset, end - offset)
-        return self._read_overlaid(file, file.spill, offset, end)
+        return self._read_overlaid(file, spill, offset, end)
 
     def _read_overlaid(self, file: StagedFile, spill: Spill, offset: int, end: int) -> bytes:
         pieces: list[bytes] = []
@@ -121,10 +123,12 @@ class StagedBytes:
         return f"orphan-{id(self):x}-{file.number}.data" if self._left else f"{file.number}.data"
 
     def detach(self, file: StagedFile) -> None:
-        """Make an unlinked file independent of the journal."""
+        """Make an unlinked file independent of the journal and of names."""
         if file.in_journal is not None and file.buffer is None:
             file.buffer = bytearray(self.read(file, 0, file.size))
         file.in_journal = None
+        if file.spill is not None:
+            file.spill.keep_open()
 
     def leave(self, elsewhere: Path) -> None:
         """Stage what is still to come, of unlinked files that are open, in *elsewhere*."""
@@ -151,27 +155,38 @@ class StagedBytes:
         self._touched(file, now_ns)
 
     def append_contents(self, file: StagedFile, more: Contents, now_ns: int) -> None:
-        """Add the bytes of *more* at the end, as one step."""
-        step = 1 << 20
-        for start in range(0, more.size, step):
-            self.write(file, file.size, file_contents.read(self._objects, more, start, step), now_ns)
+        """Add the bytes of *more* at the end; all or, after an exception, none."""
+        before, reader, step = file.size, file_contents.Reader(self._objects, more), 1 << 20
+        try:
+            for start in range(0, more.size, step):
+                self.write(file, file.size, reader.read(start, step), now_ns)
+        except BaseException:
+            self.truncate(file, before, now_ns)
+            raise
 
     @staticmethod
     def _touched(file: StagedFile, now_ns: int) -> None:
         file.version += 1
         file.mtime_ns = file.ctime_ns = now_ns
 
-    def forget_buffer(self, file: StagedFile) -> None:
-        """Give back the memory of a file whose bytes are in the journal."""
-        if file.in_journal is not None and file.saved_version == file.version:
+    def rest(self, file: StagedFile) -> None:
+        """Give back the memory and the descriptor of a file that is saved; the next write takes them again."""
+        if file.saved_version != file.version or self._left:
+            return
+        if file.in_journal is not None:
             file.buffer = None
+        if file.spill is not None:
+            file.spill.rest()
 
     def release(self, file: StagedFile) -> None:
-        """Close and remove the spill of a file that needs it no more."""
+        """Remove the spill of a file that needs it no more."""
         if file.spill is not None:
-            file.spill.close()
-            file.spill.path.unlink(missing_ok=True)
+            file.spill.remove()
             file.spill = None
+
+    def spill_out(self, file: StagedFile) -> None:
+        """Have a small file staged like a large one from now on."""
+        self._spilled(file)
 
     # Ingesting
 
@@ -182,12 +197,13 @@ class StagedBytes:
         The function may run in any thread.  Give its result to `ingested` together with the
         version that the file had when this was called.
         """
-        if file.buffer is not None:
-            data = bytes(file.buffer)
+        buffer, place = file.buffer, file.in_journal
+        if buffer is not None:
+            data = bytes(buffer)
             return lambda: self._store(data)
-        if file.in_journal is not None:
-            offset, length = file.in_journal
-            return lambda: self._store(self.journal.read(offset, length))
+        if place is not None:
+            data = self.journal.read(*place)
+            return lambda: self._store(data)
         if file.spill is None:
             committed = file.contents
             return lambda: committed

@@ -138,7 +138,7 @@ def _format_or_output(value: str | None) -> str | None:
 
 def list_job(
     session: Session,
-    name: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Those of an id.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="JOB", help="Those of an id.")] = None,
     pipeline: Annotated[str | None, typer.Option("--pipeline", "-p", help="Those of a pipeline.")] = None,
     inputs: Annotated[
         list[str] | None,

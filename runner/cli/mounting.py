@@ -90,7 +90,7 @@ async def _stop_on_signal(
 def umount(
     session: Session,
     directory: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="The mount point; else that of the store.")
+        Path | None, typer.Argument(metavar="DIR", help="The mount point; else that of the store.")
     ] = None,
 ) -> None:
     """Take the mount of `pfs mount` away.  What belongs to `pfs up` is ended by `pfs down`."""

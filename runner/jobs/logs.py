@@ -13,6 +13,7 @@ the line is continued: lines above 64 KiB come in pieces.  The text is the bytes
 from __future__ import annotations
 
 import enum
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class LogLine:
     source: Source
     text: bytes
     """Without its newline."""
+    continues: bool = False
+    """Whether the next line of this container and source belongs to the same line."""
 
 
 def live_path(store: Store, job: JobRecord) -> Path:
@@ -65,8 +68,18 @@ class LogWriter:
         self._store = store
         self.path = live_path(store, job)
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
-        self._file: BinaryIO = open(self.path, "ab")  # noqa: SIM115 - closed by `keep`
+        self._file: BinaryIO = open(self.path, "a+b")  # noqa: SIM115 - closed by `close`
+        self._drop_torn_line()
         self._partial: dict[tuple[int, Source], bytes] = {}
+
+    def _drop_torn_line(self) -> None:
+        """Cut off the half line that a runner leaves that is killed while it writes."""
+        size = self._file.seek(0, os.SEEK_END)
+        tail_from = max(0, size - 2 * _LONGEST)
+        self._file.seek(tail_from)
+        tail = self._file.read()
+        self._file.truncate(tail_from + tail.rfind(b"\n") + 1)
+        self._file.seek(0, os.SEEK_END)
 
     def write(self, container: int, source: Source, data: bytes) -> None:
         """Add output; whole lines are written, the rest waits for its end."""
@@ -97,17 +110,27 @@ class LogWriter:
         self._file.write(b"%d %d %s %s\n" % (time.time_ns(), container, mark.encode(), text))
 
     def keep(self) -> Entry:
-        """End the log and return it as a file of the store; `remove` the plain one when that is recorded."""
+        """
+        Return the log as a file of the store; `remove` the plain one when that is recorded.
+
+        Until then the log can still be added to, and kept again.
+        """
         for container, _ in list(self._partial):
             self.end_lines(container)
-        self._file.close()
+        self._file.flush()
         writer = ContentsWriter(self._store.chunks, size_hint=self.path.stat().st_size)
         with open(self.path, "rb") as file:
             while piece := file.read(_STEP):
                 writer.write(piece)
         return writer.finish().entry(mode=0o600, uid=0, gid=0, mtime_ns=time.time_ns())
 
+    def close(self) -> None:
+        """Leave the plain file to whoever runs the job next."""
+        self._file.close()
+
     def remove(self) -> None:
+        """Remove the plain file: the log is kept in the store, or nobody wants it."""
+        self._file.close()
         self.path.unlink(missing_ok=True)
 
 
@@ -118,32 +141,31 @@ class LogReader:
         self._store = store
         self._path = live_path(store, job)
         self._offset = 0
-        self._rest = b""
+        """Behind the last whole line: what follows may be half a line, and be written anew."""
 
     def read(self, job: JobRecord) -> Iterator[LogLine]:
         """Yield the lines that are new since the last call; *job* is its newest record."""
-        for piece in self._pieces(job):
-            self._offset += len(piece)
-            *lines, self._rest = (self._rest + piece).split(b"\n")
-            for line in lines:
-                yield _parse(line)
+        while lines := self._whole_lines(job):
+            yield from map(_parse, lines)
 
-    def _pieces(self, job: JobRecord) -> Iterator[bytes]:
+    def _whole_lines(self, job: JobRecord) -> list[bytes]:
+        *lines, _ = self._piece(job).split(b"\n")
+        self._offset += sum(len(line) + 1 for line in lines)
+        return lines
+
+    def _piece(self, job: JobRecord) -> bytes:
         if job.log is not None:
-            reader = Reader(self._store.chunks, Contents.of(job.log))
-            while piece := reader.read(self._offset, _STEP):
-                yield piece
-            return
+            return Reader(self._store.chunks, Contents.of(job.log)).read(self._offset, _STEP)
         try:
             with open(self._path, "rb") as file:
                 file.seek(self._offset)
-                while piece := file.read(_STEP):
-                    yield piece
+                return file.read(_STEP)
         except FileNotFoundError:
             # Not begun, or kept in the store since *job* was read.
-            return
+            return b""
 
 
 def _parse(line: bytes) -> LogLine:
     when, container, mark, text = line.split(b" ", 3)
-    return LogLine(int(when), int(container), Source(mark.decode().lower()), text)
+    source = Source(mark.decode().lower())
+    return LogLine(int(when), int(container), source, text, continues=mark.isupper())

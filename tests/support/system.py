@@ -29,7 +29,7 @@ from typing import IO, Any
 
 from pfsfuse.ids import BranchName, CommitId, RepoName
 from pfsfuse.mount.client import MountClient
-from pfsfuse.mount.mount import mount_kind
+from pfsfuse.mount.mountpoint import mount_kind
 from pfsfuse.store.store import Store
 from pfsfuse.trees.contents import Contents, Reader
 from pfsfuse.trees.entry import Entry, Kind

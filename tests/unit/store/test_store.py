@@ -155,7 +155,8 @@ def test_what_a_transaction_refers_to_is_durable_and_visible_before_it(tmp_path:
         txn.put(Table.DOCUMENTS, b"key", object_id)
 
     done = run(
-        "import sys; from pathlib import Path; from pfsfuse.store.store import Store; from pfsfuse.store.index import Table\n"
+        "import sys; from pathlib import Path; from pfsfuse.store.index import Table\n"
+        "from pfsfuse.store.store import Store\n"
         "store = Store(Path(sys.argv[1]))\n"
         "with store.read() as txn: key = txn.get(Table.DOCUMENTS, b'key')\n"
         "print(store.chunks.get(key)[:8])",
