@@ -240,9 +240,7 @@ def bytes_of(trees: Trees, entry: Entry) -> bytes:
 
 def tree_paths(trees: Trees, root: Entry) -> Model:
     """Return all paths of a tree."""
-    return {
-        path: None if entry.is_directory else bytes_of(trees, entry) for path, entry in trees.walk(root)
-    }
+    return {path: None if entry.is_directory else bytes_of(trees, entry) for path, entry in trees.walk(root)}
 
 
 @contextmanager
