@@ -702,16 +702,18 @@ class Vfs:
         node = place.current.node
         if not isinstance(node, StagedFile) or any(h.place is place for h in place.home.writers):
             return
-        overlay = place.current.overlay_of_node()
-        if node.parent is None:
-            overlay.bytes.release(node)
-        else:
+        if node.parent is not None:
+            overlay = place.current.overlay_of_node()
             overlay.save(node)
             overlay.bytes.rest(node)
 
     def forget(self, ino: int, count: int) -> None:
         """The kernel dropped *count* look-ups."""
-        self.inodes.forget(ino, count)
+        place = self.inodes.forget(ino, count)
+        if isinstance(place, LivePlace) and isinstance(place.node, StagedFile) and place.node.parent is None:
+            # Unlinked, and nobody has it open any more.
+            if not any(follower.lookups for follower in place.followers):
+                place.overlay_of_node().bytes.release(place.node)
 
     # What others did
 
