@@ -21,11 +21,12 @@ from collections.abc import Sequence
 
 import trio
 
-from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError
+from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError, StoreError
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.entry import Kind
-from ..versions.changesets import Append, Change, MakeDirectory, apply_one, check_changes
+from ..trees.node import entry_references
+from ..versions.changesets import Append, Change, Delete, MakeDirectory, apply_one, check_changes
 from ..versions.commits import BranchHasOpenCommitError
 from ..versions.model import BranchRef, Commit
 from ..versions.overlay import Found, Overlay
@@ -56,6 +57,16 @@ class NoOpenCommitError(NotFoundError):
 
     def __init__(self, ref: BranchRef) -> None:
         super().__init__(f"branch {ref} has no open commit; `pfs start commit {ref}` starts one")
+
+
+class UnflushedError(StoreError):
+    """A change set names bytes that its maker has not made visible to others."""
+
+    def __init__(self, path: tuple[bytes, ...]) -> None:
+        shown = b"/".join(path).decode("utf-8", "backslashreplace")
+        super().__init__(
+            f"the bytes of /{shown} are not in the store; flush the store before handing them over"
+        )
 
 
 class Commits:
@@ -92,8 +103,9 @@ class Commits:
         """
         Apply a change set of another process: into the open commit, or as a finished commit of its own.
 
-        Durable at return.
+        Durable at return.  UnflushedError if it names bytes that are not in the store.
         """
+        await trio.to_thread.run_sync(self._refuse_missing, changes)
         while True:
             home = self._home_if_any(ref)
             if home is not None and home.opened is not None:
@@ -103,7 +115,9 @@ class Commits:
                     lambda: commit_changes(self.store, self.vfs.trees, ref, changes, description=description)
                 )
             except BranchHasOpenCommitError:
-                await self._adopt_found(ref)
+                if not await self._adopt_found(ref):
+                    # A job's: only its maker writes it.
+                    raise
                 continue
             await self.refresh([ref])
             return made
@@ -114,11 +128,21 @@ class Commits:
         except NotFoundError:
             return None
 
-    async def _adopt_found(self, ref: BranchRef) -> None:
+    async def _adopt_found(self, ref: BranchRef) -> bool:
+        """Show the open commit of a branch that another process has started; say whether there is one."""
         opened = await trio.to_thread.run_sync(self.vfs.owner.find, ref)
         home = self._home_if_any(ref)
         if opened is not None and home is not None and home.opened is None:
             home.adopt(opened)
+        return opened is not None
+
+    def _refuse_missing(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change, Delete):
+                continue
+            for object_id, _ in entry_references(change.entry):
+                if not self.store.chunks.has(object_id):
+                    raise UnflushedError(change.path)
 
     async def _apply_to_open(self, home: BranchHome, changes: Sequence[Change]) -> Commit:
         # What the kernel still holds of a file that is appended to comes first.
@@ -252,6 +276,8 @@ class Commits:
             await trio.sleep(_LOOK_EVERY_S)
             now = time.monotonic()
             for home in [h for h in self.vfs.homes.values() if h.opened is not None]:
+                if home.processes.any_killed():
+                    home.is_held = True
                 if self._is_due(home, now):
                     await self._finish_quietly(home)
 

@@ -30,6 +30,7 @@ from ..versions.owner import OpenCommit, Owner
 from ..versions.staged import Node, StagedDirectory, StagedFile
 from .handles import FileHandle
 from .places import LivePlace
+from .writers import Processes
 
 
 class Home:
@@ -104,6 +105,9 @@ class Home:
             assert place.entry is not None
             for name, _ in self.trees.list(place.entry, after=after):
                 yield name
+
+    def written_by(self, pid: int) -> None:
+        """Note which process changes something."""
 
     # Staging; never awaits
 
@@ -249,6 +253,8 @@ class BranchHome(Home):
         self.opened: OpenCommit | None = None
         self.is_held = False
         """Whether the commit may be half of something, and so waits for a change or an explicit finish."""
+        self.processes = Processes()
+        """Who changed the open commit."""
         self._starting = trio.Lock()
         self.finish_lock = trio.Lock()
 
@@ -263,6 +269,9 @@ class BranchHome(Home):
         self.root.show(opened.overlay.root, opened.overlay)
         self.is_held = opened.is_recovered
         self.changed_at = time.monotonic()
+
+    def written_by(self, pid: int) -> None:
+        self.processes.add(pid)
 
     async def begin(self) -> Overlay:
         if not self.writable:
@@ -304,6 +313,7 @@ class BranchHome(Home):
         self.root.show(root, None)
         self.committed = root
         self.opened = self.overlay = None
+        self.processes.clear()
         return stale
 
     def _unlink_more_names(self, place: LivePlace, node: Node) -> list[tuple[int, bytes]]:
@@ -331,6 +341,7 @@ class BranchHome(Home):
             detach(place)
         self.opened = self.overlay = None
         self.root.show(self.committed, None)
+        self.processes.clear()
         return stale
 
     def advance(self, root: Entry) -> tuple[list[tuple[int, bytes]], list[int]]:

@@ -643,6 +643,7 @@ class Vfs:
             raise _read_only(place)
         self._refuse_cut(handle)
         handle.used_at = time.monotonic()
+        place.home.written_by(handle.pid)
         overlay = await place.home.begin()
         file = place.home.stage_file(place, overlay)
         target = place.current.overlay_of_node()

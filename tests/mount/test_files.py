@@ -137,7 +137,9 @@ def test_directories_are_renamed_with_what_is_in_them(master: Path) -> None:
     with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
         os.rename(master / "empty", master / "empty/b/c")
 
-    assert {"empty": None, "empty/b": None, "empty/b/f": b"x", "full": None, "full/g": b"y"} == tree_of(master)
+    assert {"empty": None, "empty/b": None, "empty/b/f": b"x", "full": None, "full/g": b"y"} == tree_of(
+        master
+    )
 
 
 def test_the_flags_of_renameat2_are_honoured(master: Path) -> None:
@@ -174,7 +176,7 @@ def test_names_that_cannot_be_are_refused_as_posix_says(master: Path) -> None:
         (lambda: os.rename(master / "d", master / "f"), errno.ENOTDIR),
         (lambda: os.readlink(master / "f"), errno.EINVAL),
     ]:
-        with pytest.raises(OSError) as caught:  # noqa: PT011 - the number is compared
+        with pytest.raises(OSError) as caught:
             call()
         assert errno.errorcode[number] == errno.errorcode[caught.value.errno or 0]
 
@@ -201,7 +203,9 @@ def test_an_unlinked_file_lives_while_it_is_open(master: Path) -> None:
     assert {} == tree_of(master)
 
 
-def test_an_unlinked_file_survives_the_finish_of_its_commit(patient: Mounted, name: str, master: Path) -> None:
+def test_an_unlinked_file_survives_the_finish_of_its_commit(
+    patient: Mounted, name: str, master: Path
+) -> None:
     """It is open for reading; what it held was never in any commit."""
     data = os.urandom(300_000)
     (master / "f").write_bytes(data)

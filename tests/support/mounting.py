@@ -28,10 +28,10 @@ from typing import Any
 
 from pfsfuse.mount.client import MountClient
 from pfsfuse.mount.mountpoint import mount_kind
+from pfsfuse.versions.branches import branch as find_branch
 from pfsfuse.versions.branches import create_branch
 from pfsfuse.versions.changes import Listener, poke_after_writes
 from pfsfuse.versions.commits import head_of, list_commits
-from pfsfuse.versions.branches import branch as find_branch
 from pfsfuse.versions.model import Commit
 from pfsfuse.versions.repos import create_repo
 from tests.support.builders import World, assert_sound, ref
