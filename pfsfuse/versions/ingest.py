@@ -25,7 +25,6 @@ from ..store.objects import Objects
 from ..trees.contents import ContentsWriter
 from ..trees.entry import Entry, Kind, symlink
 from ..trees.node import EMPTY_CONTENT
-from ..trees.node import EMPTY_CONTENT
 from .changesets import Append, Change, MakeDirectory, Path, Put
 
 _BATCH_FILES = 64
@@ -34,7 +33,8 @@ _BATCH_BYTES = 8 << 20
 _BUFFER = 1 << 20
 _KEPT_MODE = 0o1777
 
-THREADS = max(4, min(16, 2 * (os.cpu_count() or 1)))
+THREADS = max(2, min(8, os.cpu_count() or 1))
+"""More threads than CPUs make small files slower: there is one interpreter lock."""
 
 
 @dataclass(frozen=True, slots=True)
