@@ -28,10 +28,7 @@ Timeout = Annotated[
 ]
 
 
-def wait_commit(session: Session, name: Name, timeout: _SILENT_S = 4.0
-"""Who waits longer is told what for: a commit that nobody finishes would keep them for ever."""
-
-Timeout = None) -> None:
+def wait_commit(session: Session, name: Name, timeout: Timeout = None) -> None:
     """
     Wait until a commit is finished and every job that follows from it has ended.
 
@@ -45,10 +42,7 @@ Timeout = None) -> None:
     show_commits(session.screen, [shown_commit(each) for each in (done, *made) if each is not None])
 
 
-def wait_job(session: Session, name: JobName, timeout: _SILENT_S = 4.0
-"""Who waits longer is told what for: a commit that nobody finishes would keep them for ever."""
-
-Timeout = None) -> None:
+def wait_job(session: Session, name: JobName, timeout: Timeout = None) -> None:
     """Wait until a job, or all jobs of an id, have ended."""
     jobs = _waiting(session, timeout).for_job(name)
     session.writing.barrier()
