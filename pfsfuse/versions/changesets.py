@@ -82,11 +82,8 @@ def apply_to_overlay(overlay: Overlay, changes: ChangeSet) -> None:
     """
     plan = _Plan(overlay.trees, overlay.resolve)
     for change in changes:
-        if isinstance(change, MakeDirectory):
-            plan.make_directory(change)
-        else:
-            plan.check(change)
-            plan.set(change.path, None if isinstance(change, Delete) else change.entry)
+        plan.check(change)
+        plan.add(change)
     for change in changes:
         _apply_one(overlay, change)
 
@@ -145,25 +142,22 @@ def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSe
     """Return *root* with *changes* applied in order: the same as `apply_to_overlay`, where no commit is open."""
     plan = _Plan(trees, lambda path: trees.resolve(root, path))
     for change in changes:
-        if isinstance(change, MakeDirectory):
-            plan.make_directory(change)
-            continue
         there = plan.check(change)
         if isinstance(change, Append) and isinstance(there, Entry) and there.kind == Kind.FILE:
             joined = file_contents.concat(objects, [Contents.of(there), Contents.of(change.entry)])
-            entry: Entry | None = joined.entry(
+            entry = joined.entry(
                 mode=there.mode, uid=there.uid, gid=there.gid, mtime_ns=change.entry.mtime_ns
             )
+            plan.add(Put(change.path, entry))
         else:
-            entry = None if isinstance(change, Delete) else change.entry
-        plan.set(change.path, entry)
+            plan.add(change)
     return trees.apply(root, dict(plan.changes(mtime_ns)), mtime_ns=mtime_ns)
 
 
 class _Step:
     """What is planned for one path and below it."""
 
-    __slots__ = ("below", "entry", "is_made", "is_set")
+    __slots__ = ("attributes", "below", "entry", "is_made", "is_set")
 
     def __init__(self) -> None:
         self.below: dict[bytes, _Step] = {}
@@ -172,6 +166,8 @@ class _Step:
         """What will stand here when `is_set`."""
         self.is_made = False
         """A directory that is made because something is put below it."""
+        self.attributes: Entry | None = None
+        """The directory that stands here gets the mode, owners and time of this one."""
 
 
 class _Plan:
@@ -216,39 +212,42 @@ class _Plan:
                     f"/{_shown(change.path[:length])} is a file; /{_shown(change.path)} cannot be"
                 )
         there = self.at(change.path)
-        if there is not None and there.kind == Kind.DIRECTORY and change.entry.kind != Kind.DIRECTORY:
+        if isinstance(change, MakeDirectory):
+            if there is not None and there.kind != Kind.DIRECTORY:
+                raise NotADirectoryPathError(
+                    f"/{_shown(change.path)} is a file; a directory cannot replace it"
+                )
+        elif there is not None and there.kind == Kind.DIRECTORY and change.entry.kind != Kind.DIRECTORY:
             raise IsADirectoryPathError(f"/{_shown(change.path)} is a directory; delete it first")
         return there
 
-    def set(self, path: Path, entry: Entry | None) -> None:
-        """Plan *entry* for *path*, or nothing; whatever was planned below it is dropped."""
-        made = _Step()
-        made.is_set, made.entry = True, entry
-        if path:
-            self._step(path[:-1], makes=entry is not None).below[path[-1]] = made
+    def add(self, change: Change) -> None:
+        """Plan a change that was checked; an Append counts as a Put."""
+        if isinstance(change, Delete):
+            self._set(change.path, None)
+        elif not isinstance(change, MakeDirectory):
+            self._set(change.path, change.entry)
+        elif self.at(change.path) is None:
+            self._set(change.path, with_attributes(self._trees.empty_directory(), change.entry))
         else:
-            self._top = made
+            self._step(change.path, makes_parents=True).attributes = change.entry
 
-    def make_directory(self, change: MakeDirectory) -> None:
-        """Plan a directory with these attributes; what is there and what is planned below it stay."""
-        there, wanted = self.check(change), change.entry
-        if there is not None and there.kind != Kind.DIRECTORY:
-            raise NotADirectoryPathError(f"/{_shown(change.path)} is a file; a directory cannot replace it")
-        step = self._step(change.path, makes=True)
-        base = there if isinstance(there, Entry) else self._trees.empty_directory()
-        step.is_made, step.is_set = False, True
-        step.entry = msgspec.structs.replace(
-            base, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns
-        )
+    def _set(self, path: Path, entry: Entry | None) -> None:
+        """Plan *entry* for *path*, or nothing; whatever was planned below it is dropped."""
+        step = _Step()
+        step.is_set, step.entry = True, entry
+        if path:
+            self._step(path[:-1], makes_parents=entry is not None).below[path[-1]] = step
+        else:
+            self._top = step
 
-    def _step(self, path: Path, *, makes: bool) -> _Step:
-        """Return the step of *path*; with *makes* a directory that is not there is planned on the way."""
+    def _step(self, path: Path, *, makes_parents: bool) -> _Step:
+        """Return the step of *path*; what is missing on the way, and there, is planned to be made."""
         step = self._top
-        for position, name in enumerate(path, 1):
-            below = step.below.setdefault(name, _Step())
-            if makes and self.at(path[:position]) is None:
-                below.is_made = True
-            step = below
+        for length, name in enumerate(path, 1):
+            step = step.below.setdefault(name, _Step())
+            if makes_parents and self.at(path[:length]) is None:
+                step.is_made = True
         return step
 
     def changes(self, mtime_ns: int) -> Iterator[tuple[Path, Entry | None]]:
@@ -256,11 +255,23 @@ class _Plan:
         pending: list[tuple[Path, _Step]] = [((), self._top)]
         while pending:
             path, step = pending.pop()
+            entry = step.entry
             if step.is_made:
-                yield path, self._trees.empty_directory(mtime_ns=mtime_ns)
-            elif step.is_set:
-                yield path, step.entry
+                entry = self._trees.empty_directory(mtime_ns=mtime_ns)
+            if step.attributes is not None:
+                base = entry if step.is_made or step.is_set else self.at(path)
+                assert isinstance(base, Entry)
+                entry = with_attributes(base, step.attributes)
+            if step.is_made or step.is_set or step.attributes is not None:
+                yield path, entry
             pending += [((*path, name), below) for name, below in step.below.items()]
+
+
+def with_attributes(directory: Entry, wanted: Entry) -> Entry:
+    """Return *directory* with the mode, owners and time of *wanted*."""
+    return msgspec.structs.replace(
+        directory, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns
+    )
 
 
 def _shown(path: Path) -> str:
