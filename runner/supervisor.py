@@ -249,7 +249,7 @@ class Supervisor:
         mount point goes when its last user does.
         """
         child.expect_end()
-        if not child.is_running or mount_kind(self.point) != FUSE_KIND:
+        if not child.is_ready or mount_kind(self.point) != FUSE_KIND:
             return
         process = _spawn_unmount(self.point)
         with trio.move_on_after(_UNMOUNT_S):
@@ -317,6 +317,7 @@ class Child:
         self._note = note
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready = False
+        """The process that runs now."""
         self._first = trio.Event()
         """It is ready the first time, or has failed."""
         self._failure: ProcessFailedError | None = None
@@ -325,6 +326,11 @@ class Child:
     @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it runs and has said that it can be used."""
+        return self._is_ready and self.is_running
 
     async def came_up(self) -> None:
         """Return when the program is ready the first time; ProcessFailedError if it is not going to be."""
@@ -401,7 +407,7 @@ class Child:
         finally:
             os.close(ready_child)
             os.close(output_child)
-        self._process = process
+        self._process, self._is_ready = process, False
         self._note(self.name, identity_of(process.pid))
         return process, ready, output
 
@@ -413,6 +419,7 @@ class Child:
     async def _wait_until_ready(self, ready: int, process: subprocess.Popen[bytes]) -> None:
         with trio.move_on_after(_READY_S):
             if await _read_some(ready):
+                self._is_ready = True
                 self._first.set()
             return
         log.warning("the %s is not ready after %g s; it is killed", self.name, _READY_S)

@@ -7,7 +7,8 @@ Both raise the mount's own errors, and UnavailableError when no mount runs.
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from ..versions.changesets import ChangeSet, encode_changes
 from ..versions.model import BranchRef
 from . import wire
 from .views import Sealed, Shown
+
+_LOOK_AGAIN_S = 0.05
 
 
 class MountClient:
@@ -107,28 +110,29 @@ class MountClient:
 
 
 class AsyncMountClient:
-    """Connections for trio tasks: as many as there are requests at a time."""
+    """
+    Connections for trio tasks, as many as are in use at a time.
+
+    With `watch` running it knows the *life* of the mount, which ends when the mount is restarted:
+    what was bound to a directory of the mount, or set in it, ends with it.
+    """
 
     def __init__(self, run: Path) -> None:
         self._run = run
         self._idle: list[trio.SocketStream] = []
-        self.life = 0
-        """The process id of the mount that set the last view: changes when the mount is restarted."""
+        self._bound: dict[int, set[trio.CancelScope]] = {}
+        """By life: what has to stop when it ends."""
 
     async def call(self, operation: str, **arguments: object) -> Any:
-        """Send a request and return its result, or raise its error; connects when needed."""
+        """Send a request and return its result, or raise its error; UnavailableError."""
         stream = self._idle.pop() if self._idle else await self._connect()
         try:
-            await stream.send_all(wire.request(operation, arguments))
-            (length,) = wire.HEAD.unpack(await _receive(stream, wire.HEAD.size))
-            body = await _receive(stream, length)
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            await self.aclose()
+            body = await _ask(stream, operation, arguments)
+        except BaseException as error:
+            # An answer that was not read would be taken for the next one.
             await trio.aclose_forcefully(stream)
-            raise UnavailableError(f"the mount went away during {operation}: {error}") from error
-        except BaseException:
-            # An answer that was not read would be taken for that of the next request.
-            await trio.aclose_forcefully(stream)
+            if isinstance(error, UnavailableError):
+                await self.aclose()
             raise
         self._idle.append(stream)
         return wire.result_of(body)
@@ -142,11 +146,62 @@ class AsyncMountClient:
             raise wire.unavailable() from error
         return trio.SocketStream(made)
 
+    # Lives
+
+    async def watch(self) -> None:
+        """Follow the lives of the mount, for ever."""
+        while True:
+            with suppress(UnavailableError):
+                await self._follow_one_life()
+            self._end_lives()
+            await trio.sleep(_LOOK_AGAIN_S)
+
+    async def _follow_one_life(self) -> None:
+        async with await self._connect() as stream:
+            life = wire.result_of(await _ask(stream, "status", {}))["pid"]
+            self._end_lives(but=life)
+            with suppress(trio.BrokenResourceError):
+                # The mount says nothing unasked, so this waits for its end.
+                await stream.receive_some(1)
+
+    def _end_lives(self, but: int | None = None) -> None:
+        for life, scopes in self._bound.items():
+            if life != but:
+                for scope in scopes:
+                    scope.cancel()
+
+    @contextmanager
+    def bound_to(self, life: int) -> Iterator[None]:
+        """Leave the block when this life of the mount ends.  Needs `watch`."""
+        scope = trio.CancelScope()
+        scopes = self._bound.setdefault(life, set())
+        scopes.add(scope)
+        try:
+            with scope:
+                yield
+        finally:
+            scopes.discard(scope)
+            if not scopes:
+                self._bound.pop(life, None)
+
+    async def is_alive(self, life: int | None = None) -> bool:
+        """Say whether a mount is there, or whether this life of it goes on."""
+        try:
+            found = (await self.status())["pid"]
+        except UnavailableError:
+            return False
+        return bool(life is None or found == life)
+
     async def set_view(
         self, worker: str, inputs: dict[bytes, Shown], out: Entry | None = None, *, writable: bool = True
-    ) -> None:
-        """Have a worker see *inputs*, and an `out` that starts as *out*; see views.py.  Sets `life`."""
-        self.life = await self.call("view.set", worker=worker, inputs=inputs, out=out, writable=writable)
+    ) -> int:
+        """
+        Have a worker see *inputs*, and an `out` that starts as *out*; see views.py.
+
+        Returns the life of the mount that shows it.
+        """
+        life: int = await self.call("view.set", worker=worker, inputs=inputs, out=out, writable=writable)
+        return life
 
     async def seal_view(self, worker: str) -> Sealed:
         """Return what is in a worker's `out`; nothing can be written there afterwards."""
@@ -168,9 +223,19 @@ class AsyncMountClient:
         await self.call("barrier")
 
     async def aclose(self) -> None:
-        """Close what is idle; a later call connects anew."""
+        """Close the connections that nobody uses."""
         while self._idle:
             await trio.aclose_forcefully(self._idle.pop())
+
+
+async def _ask(stream: trio.SocketStream, operation: str, arguments: dict[str, object]) -> bytes:
+    """Send a request and return the answer; UnavailableError."""
+    try:
+        await stream.send_all(wire.request(operation, arguments))
+        (length,) = wire.HEAD.unpack(await _receive(stream, wire.HEAD.size))
+        return await _receive(stream, length)
+    except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        raise UnavailableError(f"the mount went away during {operation}: {error}") from error
 
 
 async def _receive(stream: trio.SocketStream, count: int) -> bytes:

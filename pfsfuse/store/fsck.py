@@ -94,13 +94,14 @@ def check_packs(store: Store, *, whole: bool) -> Iterator[Problem]:
 def _check_records(pack: PackFile, *, whole: bool) -> Iterator[Problem]:
     """Name every place of a pack that is no record; a torn tail is none, for nothing refers to it."""
     start: int | None = HEADER.size
+    size = pack.path.stat().st_size
     while start is not None:
         try:
-            for _ in scan(pack, start) if whole else scan_headers(pack, start):
+            for _ in scan(pack, start, size=size) if whole else scan_headers(pack, start, size=size):
                 continue
             return
         except TornPackError as error:
-            start = find_next_record(pack, error.offset + 1)
+            start = find_next_record(pack, error.offset + 1, size=size)
             if start is not None:
                 yield Problem("P1", f"{error}; it goes on at byte {start}")
 
@@ -224,7 +225,8 @@ def _compare(table: Table, found: dict[bytes, bytes], replayed: dict[bytes, byte
 
 def journal_records(pack: PackFile) -> Iterator[Record]:
     """Yield the journal records of a pack, past damage: from its footer, or from a scan of headers."""
-    if pack.path.stat().st_size < HEADER.size:
+    size = pack.path.stat().st_size
+    if size < HEADER.size:
         return
     listed = read_footer(pack)
     if listed is not None:
@@ -233,10 +235,10 @@ def journal_records(pack: PackFile) -> Iterator[Record]:
     start: int | None = HEADER.size
     while start is not None:
         try:
-            yield from (record for record in scan_headers(pack, start) if record.kind == JOURNAL)
+            yield from (r for r in scan_headers(pack, start, size=size) if r.kind == JOURNAL)
             return
         except TornPackError as error:
-            start = find_next_record(pack, error.offset + 1)
+            start = find_next_record(pack, error.offset + 1, size=size)
 
 
 def read_journal_record(pack: PackFile, record: Record) -> bytes:

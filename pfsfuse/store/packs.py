@@ -193,16 +193,19 @@ def check_pack_header(pack: PackFile) -> None:
             raise TornPackError(pack.path, 0, "not the header of this pack of this store")
 
 
-def scan(pack: PackFile, start: int = HEADER.size) -> Iterator[tuple[Record, bytes]]:
+def scan(
+    pack: PackFile, start: int = HEADER.size, *, size: int | None = None
+) -> Iterator[tuple[Record, bytes]]:
     """
     Yield every whole record from *start* on, with its payload, each checked against its checksum.
 
-    Ends at the end of the file or at the footer.  TornPackError names the first byte that is no
-    whole record; everything yielded before is sound.
+    Ends at the footer or at the end of the file; *size* is where that was, for who looks several
+    times at a pack that grows.  TornPackError names the first byte that is no whole record;
+    everything yielded before is sound.
     """
     seed = pack.seed
     with open(pack.path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
+        size = pack.path.stat().st_size if size is None else size
         offset = start
         while offset < size:
             found = _read_record(file, offset, size, seed)
@@ -214,14 +217,14 @@ def scan(pack: PackFile, start: int = HEADER.size) -> Iterator[tuple[Record, byt
             offset = found[0].offset + found[0].stored
 
 
-def scan_headers(pack: PackFile, start: int = HEADER.size) -> Iterator[Record]:
+def scan_headers(pack: PackFile, start: int = HEADER.size, *, size: int | None = None) -> Iterator[Record]:
     """
     Yield every record from *start* on without reading, or checking, its payload.
 
     Ends and fails like `scan`; a damaged payload goes unseen.
     """
     with open(pack.path, "rb", buffering=0) as file:
-        size = file.seek(0, os.SEEK_END)
+        size = pack.path.stat().st_size if size is None else size
         offset = start
         while offset < size:
             record = parse_header(os.pread(file.fileno(), RECORD.size, offset), offset)
@@ -257,12 +260,12 @@ def _read_record(file: BinaryIO, offset: int, size: int, seed: int) -> tuple[Rec
     return record, payload
 
 
-def find_next_record(pack: PackFile, start: int) -> int | None:
+def find_next_record(pack: PackFile, start: int, *, size: int | None = None) -> int | None:
     """Return where the next whole record begins, from *start* on; for reading on behind damage."""
     step = 1 << 20
     seed = pack.seed
     with open(pack.path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
+        size = pack.path.stat().st_size if size is None else size
         offset = start
         while offset < size:
             file.seek(offset)

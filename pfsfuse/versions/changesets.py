@@ -83,7 +83,7 @@ def apply_to_overlay(overlay: Overlay, changes: ChangeSet) -> None:
     plan = _Plan(overlay.trees, overlay.resolve)
     for change in changes:
         plan.check(change)
-        plan.set(change.path, None if isinstance(change, Delete) else change.entry)
+        plan.add(change)
     for change in changes:
         _apply_one(overlay, change)
 
@@ -91,6 +91,9 @@ def apply_to_overlay(overlay: Overlay, changes: ChangeSet) -> None:
 def _apply_one(overlay: Overlay, change: Change) -> None:
     if isinstance(change, Delete):
         _delete(overlay, change.path)
+        return
+    if isinstance(change, MakeDirectory):
+        _make_directory(overlay, change)
         return
     directory = _parent(overlay, change.path)
     name = change.path[-1]
@@ -113,6 +116,15 @@ def _delete(overlay: Overlay, path: Path) -> None:
         overlay.remove_tree(_parent(overlay, path), path[-1])
 
 
+def _make_directory(overlay: Overlay, change: MakeDirectory) -> None:
+    parent, name, wanted = _parent(overlay, change.path), change.path[-1], change.entry
+    if overlay.lookup(parent, name) is None:
+        node = overlay.create(parent, name, Kind.DIRECTORY, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid)
+    else:
+        node = overlay.promote(parent, name)
+    overlay.set_attributes(node, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns)
+
+
 def _parent(overlay: Overlay, path: Path) -> StagedDirectory:
     """Return the staged directory that holds *path*, making what is missing."""
     current: Node = overlay.root
@@ -133,19 +145,19 @@ def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSe
         there = plan.check(change)
         if isinstance(change, Append) and isinstance(there, Entry) and there.kind == Kind.FILE:
             joined = file_contents.concat(objects, [Contents.of(there), Contents.of(change.entry)])
-            entry: Entry | None = joined.entry(
+            entry = joined.entry(
                 mode=there.mode, uid=there.uid, gid=there.gid, mtime_ns=change.entry.mtime_ns
             )
+            plan.add(Put(change.path, entry))
         else:
-            entry = None if isinstance(change, Delete) else change.entry
-        plan.set(change.path, entry)
+            plan.add(change)
     return trees.apply(root, dict(plan.changes(mtime_ns)), mtime_ns=mtime_ns)
 
 
 class _Step:
     """What is planned for one path and below it."""
 
-    __slots__ = ("below", "entry", "is_made", "is_set")
+    __slots__ = ("attributes", "below", "entry", "is_made", "is_set")
 
     def __init__(self) -> None:
         self.below: dict[bytes, _Step] = {}
@@ -154,6 +166,8 @@ class _Step:
         """What will stand here when `is_set`."""
         self.is_made = False
         """A directory that is made because something is put below it."""
+        self.attributes: Entry | None = None
+        """The directory that stands here gets the mode, owners and time of this one."""
 
 
 class _Plan:
@@ -198,35 +212,66 @@ class _Plan:
                     f"/{_shown(change.path[:length])} is a file; /{_shown(change.path)} cannot be"
                 )
         there = self.at(change.path)
-        if there is not None and there.kind == Kind.DIRECTORY and change.entry.kind != Kind.DIRECTORY:
+        if isinstance(change, MakeDirectory):
+            if there is not None and there.kind != Kind.DIRECTORY:
+                raise NotADirectoryPathError(
+                    f"/{_shown(change.path)} is a file; a directory cannot replace it"
+                )
+        elif there is not None and there.kind == Kind.DIRECTORY and change.entry.kind != Kind.DIRECTORY:
             raise IsADirectoryPathError(f"/{_shown(change.path)} is a directory; delete it first")
         return there
 
-    def set(self, path: Path, entry: Entry | None) -> None:
+    def add(self, change: Change) -> None:
+        """Plan a change that was checked; an Append counts as a Put."""
+        if isinstance(change, Delete):
+            self._set(change.path, None)
+        elif not isinstance(change, MakeDirectory):
+            self._set(change.path, change.entry)
+        elif self.at(change.path) is None:
+            self._set(change.path, with_attributes(self._trees.empty_directory(), change.entry))
+        else:
+            self._step(change.path, makes_parents=True).attributes = change.entry
+
+    def _set(self, path: Path, entry: Entry | None) -> None:
         """Plan *entry* for *path*, or nothing; whatever was planned below it is dropped."""
-        step = self._top
-        for position, name in enumerate(path, 1):
-            if position == len(path):
-                below = step.below[name] = _Step()
-            else:
-                below = step.below.setdefault(name, _Step())
-                if entry is not None and self.at(path[:position]) is None:
-                    below.is_made = True
-            step = below
-        if not path:
-            step = self._top = _Step()
+        step = _Step()
         step.is_set, step.entry = True, entry
+        if path:
+            self._step(path[:-1], makes_parents=entry is not None).below[path[-1]] = step
+        else:
+            self._top = step
+
+    def _step(self, path: Path, *, makes_parents: bool) -> _Step:
+        """Return the step of *path*; what is missing on the way, and there, is planned to be made."""
+        step = self._top
+        for length, name in enumerate(path, 1):
+            step = step.below.setdefault(name, _Step())
+            if makes_parents and self.at(path[:length]) is None:
+                step.is_made = True
+        return step
 
     def changes(self, mtime_ns: int) -> Iterator[tuple[Path, Entry | None]]:
         """Yield what was set, and the directories that are made, as `Trees.apply` takes it."""
         pending: list[tuple[Path, _Step]] = [((), self._top)]
         while pending:
             path, step = pending.pop()
+            entry = step.entry
             if step.is_made:
-                yield path, self._trees.empty_directory(mtime_ns=mtime_ns)
-            elif step.is_set:
-                yield path, step.entry
+                entry = self._trees.empty_directory(mtime_ns=mtime_ns)
+            if step.attributes is not None:
+                base = entry if step.is_made or step.is_set else self.at(path)
+                assert isinstance(base, Entry)
+                entry = with_attributes(base, step.attributes)
+            if step.is_made or step.is_set or step.attributes is not None:
+                yield path, entry
             pending += [((*path, name), below) for name, below in step.below.items()]
+
+
+def with_attributes(directory: Entry, wanted: Entry) -> Entry:
+    """Return *directory* with the mode, owners and time of *wanted*."""
+    return msgspec.structs.replace(
+        directory, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid, mtime_ns=wanted.mtime_ns
+    )
 
 
 def _shown(path: Path) -> str:

@@ -24,6 +24,8 @@ from ..errors import IsADirectoryPathError
 from ..store.objects import Objects
 from ..trees.contents import ContentsWriter
 from ..trees.entry import Entry, Kind, symlink
+from ..trees.node import EMPTY_CONTENT
+from ..trees.node import EMPTY_CONTENT
 from .changesets import Append, Change, MakeDirectory, Path, Put
 
 _BATCH_FILES = 64
@@ -166,7 +168,9 @@ class _Run:
 
     def _directory_entry(self, there: os.stat_result) -> Entry:
         mode = there.st_mode & _KEPT_MODE
-        return Entry(Kind.DIRECTORY, mode, self._uid, self._gid, there.st_mtime_ns, 0, 0, 0, b"", b"")
+        return Entry(
+            Kind.DIRECTORY, mode, self._uid, self._gid, there.st_mtime_ns, 0, 0, 0, b"", EMPTY_CONTENT
+        )
 
     def _link_entry(self, host: bytes, there: os.stat_result) -> Entry:
         return symlink(os.readlink(host), uid=self._uid, gid=self._gid, mtime_ns=there.st_mtime_ns)

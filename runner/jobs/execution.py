@@ -7,7 +7,9 @@ Running one job: from its input commits to its output commit.
 
 A container that ended well is recorded at once, so after a crash of the runner the job goes on
 with the others.  One that failed is tried up to three times.  What is no fault of the container (the
-mount went away, and with it the container's /pfs) does not count as a try.
+mount went away, and with it the container's /pfs) does not count as a try, and is waited for.
+
+However a job ends, its end is recorded: where the disk is full, when it is not any more.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import msgspec
 import trio
@@ -26,34 +28,41 @@ from pfsfuse.errors import OutOfSpaceError, PfsError, UnavailableError
 from pfsfuse.ids import CommitId, RepoName
 from pfsfuse.mount.client import AsyncMountClient
 from pfsfuse.mount.views import Sealed, Shown, ViewNotFoundError, keep_view
+from pfsfuse.store.index import ReadTxn, WriteTxn
 from pfsfuse.store.store import Store
 from pfsfuse.trees.entry import Entry
 from pfsfuse.trees.tree import Trees
 from pfsfuse.versions.commits import ancestors, commit, find_commit, finish_commit, start_commit
 from pfsfuse.versions.model import Origin
-from runner.containers import (
-    Command,
-    ContainerDiedError,
-    Engine,
-    EngineError,
-    Outcome,
-    Stream,
-)
+from runner.containers import Command, EngineError, Outcome, Stream
 from runner.datums.era1 import Container, InputData, Plan, plan
 from runner.errors import RunnerError
 from runner.spec.model import Incremental, Input, Job, JobInput, Pipeline, commit_variable
 
+from .crew import Crew
 from .logs import LogWriter, Source
 from .merge import merge_outputs
 from .model import ContainerRecord, JobInputRef, JobRecord, JobState
 from .pool import Slot, WorkerPool
-from .records import change, containers, find_job, jobs, output_ref, put_container, put_job, work_of
+from .recorder import Recorder
+from .records import (
+    change,
+    containers,
+    find_job,
+    forget_containers,
+    jobs,
+    output_ref,
+    put_container,
+    put_job,
+    work_of,
+)
 
 log = logging.getLogger(__name__)
 
 TRIES = 3
 PREV = b"prev"
-_MOUNT_BACK_S = 60.0
+_LOOK_FOR_MOUNT_S = 0.1
+_RETRY_S = 5.0
 
 _SOURCES = {Stream.OUT: Source.OUT, Stream.ERR: Source.ERR}
 
@@ -64,9 +73,8 @@ class Context:
 
     store: Store
     trees: Trees
-    engine: Engine
     mount: AsyncMountClient
-    point: Path
+    recorder: Recorder
     slots: trio.CapacityLimiter
     """How many containers may run at a time, of all jobs."""
 
@@ -78,91 +86,108 @@ class JobFailed(RunnerError):  # noqa: N818 - it is what happened, not a fault o
 class JobGoneError(RunnerError):
     """The job, or its pipeline, was deleted while it ran."""
 
+    def __init__(self, job: JobRecord) -> None:
+        super().__init__(f"job {job.name} was deleted")
+
 
 class JobRun:
     """One job, being run."""
 
     def __init__(self, context: Context, job: JobRecord, pool: WorkerPool) -> None:
+        """JobGoneError."""
         self.context = context
         self.job = job
         self.pool = pool
         self.store = context.store
-        self._log = LogWriter(context.store, job)
         with self.store.read() as txn:
+            refuse_gone(txn, job)
             self.work: Pipeline | Job = work_of(txn, job)
-            self.parent = find_parent(self.store, job, self.work)
-        self.base = self._output_of_parent()
+            self.parent = find_parent(txn, job, self.work)
+            self.base = _output_of(txn, self.parent)
+        self._log = LogWriter(context.store, job)
+        self._is_failure_noted = False
 
     async def run(self) -> JobRecord:
         """Run the job to its end and return its final record.  Only cancellation and JobGoneError leave it undone."""
         try:
-            await self._start()
-            planned = await trio.to_thread.run_sync(self._plan)
-            if self._is_empty(planned):
-                root = self.base if self.base is not None else self._empty_tree()
-                return await self._succeed(root, "no new data: nothing was run")
-            await self._run_containers(planned)
-            await self._set(state=JobState.FINISHING)
-            root = await trio.to_thread.run_sync(self._merge)
-            return await self._succeed(root)
-        except (JobFailed, EngineError, OutOfSpaceError) as error:
-            return await self._fail(str(error))
-        except RunnerError as error:
-            if isinstance(error, JobGoneError):
+            try:
+                root, reason = await self._make_output()
+            except JobGoneError:
                 raise
-            return await self._fail(str(error))
-        except PfsError as error:
-            if await trio.to_thread.run_sync(self._is_gone):
-                raise JobGoneError(f"job {self.job.name} was deleted") from error
-            return await self._fail(str(error))
+            except (PfsError, RunnerError) as error:
+                if await trio.to_thread.run_sync(self._is_gone):
+                    raise JobGoneError(self.job) from error
+                return await self._end(JobState.FAILURE, str(error), None)
+            return await self._end(JobState.SUCCESS, reason, root)
+        except JobGoneError:
+            self._log.remove()
+            raise
+        finally:
+            self._log.close()
+
+    async def _make_output(self) -> tuple[Entry, str]:
+        """Return the job's output, and a remark on it."""
+        await trio.to_thread.run_sync(self._begin)
+        planned = await self._plan_and_check_image()
+        if self._is_empty(planned):
+            root = self.base if self.base is not None else self._empty_tree()
+            return root, "no new data: nothing was run"
+        await self._run_containers(planned)
+        await self._set(state=JobState.FINISHING)
+        return await trio.to_thread.run_sync(self._merge), ""
 
     # Starting
 
-    async def _start(self) -> None:
-        await trio.to_thread.run_sync(self._open_output)
-        self.job = await self._set(
-            state=JobState.RUNNING,
+    def _begin(self) -> None:
+        """Open the output commit, if an earlier runner has not."""
+        self.job = change(
+            self.job,
+            state=JobState.STARTING,
             started_ns=self.job.started_ns or time.time_ns(),
             parent_job=self.parent.id if self.parent is not None else None,
         )
-        image = await self.context.engine.ensure_image(self.pool.image)
-        await self._set(image=f"{image.name}@{image.id}")
-
-    def _open_output(self) -> None:
-        ref = output_ref(self.job)
         with self.store.write() as txn:
-            if find_job(txn, self.job.pipeline, self.job.id) is None:
-                raise JobGoneError(f"job {self.job.name} was deleted")
-            if find_commit(txn, ref.repo, ref.commit) is None:
-                start_commit(
-                    txn,
-                    ref.repo,
-                    self.job.output_branch,
-                    commit_id=ref.commit,
-                    origin=Origin.AUTO,
-                    provenance=[each.ref for each in self.job.inputs],
-                )
+            self._write_job(txn)
+            open_output(txn, self.job)
+
+    async def _plan_and_check_image(self) -> Plan:
+        made: list[Plan | str] = []
+
+        async def check() -> None:
+            image = await self.pool.check_image()
+            self.job = change(self.job, image=image)
+
+        async def make_plan() -> None:
+            made.append(await trio.to_thread.run_sync(self._plan))
+
+        await _side_by_side(check, make_plan)
+        (planned,) = made
+        assert isinstance(planned, Plan)
+        await trio.to_thread.run_sync(self._note_plan, planned)
+        return planned
+
+    def _note_plan(self, planned: Plan) -> None:
+        """Record the plan's size, and make its trees visible to the mount."""
+        count = len(planned.containers)
+        with self.store.write() as txn:
+            if self.job.containers not in (0, count):
+                # The machine has another size now: what an earlier runner did belongs to another plan.
+                forget_containers(txn, self.job)
+            done = sum(record.ok for record in containers(txn, self.job))
+            self.job = change(self.job, state=JobState.RUNNING, containers=count, done=done)
+            self._write_job(txn)
 
     def _is_gone(self) -> bool:
         with self.store.read() as txn:
             return find_job(txn, self.job.pipeline, self.job.id) is None
 
-    async def _set(self, **values: object) -> JobRecord:
+    async def _set(self, **values: object) -> None:
         self.job = change(self.job, **values)
-        await trio.to_thread.run_sync(self._write_job)
-        return self.job
+        await self.context.recorder.write(self._write_job)
 
-    def _write_job(self) -> None:
-        with self.store.write() as txn:
-            if find_job(txn, self.job.pipeline, self.job.id) is None:
-                raise JobGoneError(f"job {self.job.name} was deleted")
-            put_job(txn, self.job)
-
-    def _output_of_parent(self) -> Entry | None:
-        if self.parent is None:
-            return None
-        with self.store.read() as txn:
-            return commit(txn, RepoName(self.parent.output_repo), self.parent.id).root
+    def _write_job(self, txn: WriteTxn) -> None:
+        refuse_gone(txn, self.job)
+        put_job(txn, self.job)
 
     def _empty_tree(self) -> Entry:
         return self.context.trees.empty_directory(mtime_ns=time.time_ns())
@@ -180,9 +205,7 @@ class JobRun:
                 old = before.get(each.repo)
                 parent = commit(txn, each.repo, old).root if old is not None and old != each.commit else None
                 data.append(InputData(each.repo, root, parent, spec.partition, spec.incremental))
-        planned = plan(self.context.trees, data, parallelism)
-        self.store.flush()
-        return planned
+        return plan(self.context.trees, data, parallelism)
 
     def _root_of(self, root: Entry | None) -> Entry:
         return root if root is not None else self._empty_tree()
@@ -197,95 +220,55 @@ class JobRun:
     async def _run_containers(self, planned: Plan) -> None:
         with self.store.read() as txn:
             done = {record.number for record in containers(txn, self.job) if record.ok}
-        await self._set(containers=len(planned.containers), done=len(done))
-        failures: dict[int, str] = {}
-        # As many tasks as can run at once take the containers in order.
-        waiting = [container for container in planned.containers if container.number not in done][::-1]
-        tasks = min(len(waiting), int(self.context.slots.total_tokens))
+        failed: list[ContainerRecord] = []
 
-        async def take() -> None:
-            while waiting:
-                container = waiting.pop()
-                record = await self._run_container(container)
-                if record.ok:
-                    self.job = change(self.job, done=self.job.done + 1)
-                else:
-                    failures[container.number] = record.reason
+        async def run_one(container: Container, ready: Callable[[], None]) -> bool:
+            record = await self._run_container(container, ready)
+            if not record.ok:
+                failed.append(record)
+            return record.ok
 
-        async with trio.open_nursery() as nursery:
-            for _ in range(tasks):
-                nursery.start_soon(take)
-        if failures:
-            number, reason = min(failures.items())
+        left = [container for container in planned.containers if container.number not in done]
+        most = int(self.context.slots.total_tokens)
+        await Crew(left, run_one, warm=self.pool.warm, most=most).run()
+        if failed:
+            first = min(failed, key=lambda record: record.number)
             more = (
-                f" ({len(failures)} of {len(planned.containers)} containers failed)"
-                if len(failures) > 1
-                else ""
+                f" ({len(failed)} of {len(planned.containers)} containers failed)" if len(failed) > 1 else ""
             )
-            raise JobFailed(f"container {number} failed: {reason}{more}")
+            raise JobFailed(f"container {first.number} failed: {first.reason}{more}")
 
-    async def _run_container(self, container: Container) -> ContainerRecord:
+    async def _run_container(self, container: Container, ready: Callable[[], None]) -> ContainerRecord:
         """Run a container until it ends well or has had its tries; record and return what became of it."""
-        attempt = 0
+        attempt = 1
         while True:
-            attempt += 1
+            tried = _Try(self, container, attempt)
             try:
-                record, sealed = await self._attempt(container, attempt)
+                async with self.context.slots:
+                    record, sealed = await tried.run(ready)
             except (UnavailableError, ViewNotFoundError):
-                await self._wait_for_mount()
-                attempt -= 1
+                await self._wait_for_mount(container.number)
                 continue
-            except ContainerDiedError as error:
+            except EngineError as error:
                 record, sealed = ContainerRecord(container.number, attempt, ok=False, reason=str(error)), None
-            if not record.ok and await self._mount_changed():
-                attempt -= 1
+            if not record.ok and not await tried.had_its_mount():
+                await self._wait_for_mount(container.number)
                 continue
             if record.ok or attempt >= TRIES:
-                await trio.to_thread.run_sync(self._record, container, record, sealed)
+                await self.context.recorder.write(partial(self._record, container, record, sealed))
                 return record
             self._log.note(container.number, f"attempt {attempt} failed: {record.reason}")
+            attempt += 1
 
-    async def _attempt(self, container: Container, attempt: int) -> tuple[ContainerRecord, Sealed | None]:
-        async with self.context.slots:
-            slot = await self._ready_slot(container)
-            returned = False
-            try:
-                outcome = await slot.worker.run(self._command(slot), self._output_to_log(container.number))
-                self._log.end_lines(container.number)
-                ok = outcome.exit_code in (0, *self.work.transform.accept_return_code) and _ended_itself(
-                    outcome
-                )
-                sealed = await self.context.mount.seal_view(slot.name) if ok else None
-                self.pool.release(slot)
-                returned = True
-            finally:
-                if not returned:
-                    self.pool.throw_away(slot)
-        return _record_of(container.number, attempt, outcome, ok, sealed), sealed
-
-    async def _ready_slot(self, container: Container) -> Slot:
-        """Return a worker whose /pfs shows what *container* is to see."""
-        while True:
-            slot = await self.pool.acquire()
-            try:
-                await self.context.mount.set_view(slot.name, self._view(container), self._out_base())
-            except BaseException:
-                self.pool.throw_away(slot)
-                raise
-            if slot.life == self.context.mount.life:
-                return slot
-            self.pool.throw_away(slot)
-
-    def _view(self, container: Container) -> dict[bytes, Shown]:
+    def view_of(self, container: Container) -> dict[bytes, Shown]:
+        """Return what a container sees under /pfs, beside `out`."""
         shown = {repo.encode(): Shown(repo, entry) for repo, entry in container.inputs.items()}
         if self.base is not None:
             shown[PREV] = Shown(self.job.output_repo, self.base)
         return shown
 
-    def _out_base(self) -> Entry | None:
-        return None if self.work.transform.overwrite else self.base
-
-    def _command(self, slot: Slot) -> Command:
+    def command(self, slot: Slot) -> Command:
+        """Return what is run in a worker."""
         transform = self.work.transform
         env = {
             "PACH_JOB_ID": self.job.id.hex(),
@@ -297,42 +280,44 @@ class JobRun:
         }
         return Command(list(transform.cmd), stdin=transform.stdin_bytes(), env=env)
 
-    def _output_to_log(self, number: int) -> Callable[[Stream, bytes], Awaitable[None]]:
+    def output_to_log(self, number: int) -> Callable[[Stream, bytes], Awaitable[None]]:
+        """Return what takes the output of a container."""
+
         async def write(stream: Stream, data: bytes) -> None:
             self._log.write(number, _SOURCES[stream], data)
 
         return write
 
-    def _record(self, container: Container, record: ContainerRecord, sealed: Sealed | None) -> None:
-        view = self._view(container)
+    def end_output(self, number: int) -> None:
+        """Note that a run has ended: what it printed last may lack a newline."""
+        self._log.end_lines(number)
+
+    def _record(
+        self, container: Container, record: ContainerRecord, sealed: Sealed | None, txn: WriteTxn
+    ) -> None:
+        refuse_gone(txn, self.job)
+        view = self.view_of(container)
         if sealed is not None:
             view[b"out"] = Shown(self.job.output_repo, sealed.root)
-        with self.store.write() as txn:
-            if find_job(txn, self.job.pipeline, self.job.id) is None:
-                raise JobGoneError(f"job {self.job.name} was deleted")
-            put_container(txn, self.job, record)
-            keep_view(txn, self.job.name, str(container.number), view)
+        put_container(txn, self.job, record)
+        if record.ok:
+            self.job = change(self.job, done=self.job.done + 1)
+            put_job(txn, self.job)
+        keep_view(txn, self.job.name, str(container.number), view)
 
-    async def _wait_for_mount(self) -> None:
-        self._log.note(0, "the mount went away; waiting for it")
-        with trio.move_on_after(_MOUNT_BACK_S):
-            while True:
-                try:
-                    await self.context.mount.status()
-                except UnavailableError:
-                    await trio.sleep(0.1)
-                else:
-                    return
-        raise JobFailed("the mount did not come back")
-
-    async def _mount_changed(self) -> bool:
-        """Say whether the mount is not the one that the last view was set in."""
-        try:
-            status = await self.context.mount.status()
-        except UnavailableError:
-            await self._wait_for_mount()
-            return True
-        return bool(status["pid"] != self.context.mount.life)
+    async def _wait_for_mount(self, number: int) -> None:
+        """Wait until there is a mount: whoever started it starts it again."""
+        said = False
+        while True:
+            try:
+                await self.context.mount.status()
+            except UnavailableError:
+                if not said:
+                    self._log.note(number, "the mount went away; waiting for it")
+                    said = True
+                await trio.sleep(_LOOK_FOR_MOUNT_S)
+            else:
+                return
 
     # Ending
 
@@ -344,14 +329,18 @@ class JobRun:
         )
         return msgspec.structs.replace(root, mtime_ns=time.time_ns())
 
-    async def _succeed(self, root: Entry, reason: str = "") -> JobRecord:
-        return await trio.to_thread.run_sync(lambda: self._finish(JobState.SUCCESS, reason, root))
-
-    async def _fail(self, reason: str) -> JobRecord:
-        self._log.note(0, f"job failed: {reason}")
-        return await trio.to_thread.run_sync(lambda: self._finish(JobState.FAILURE, reason, None))
+    async def _end(self, state: JobState, reason: str, root: Entry | None) -> JobRecord:
+        while True:
+            try:
+                return await trio.to_thread.run_sync(self._finish, state, reason, root)
+            except OutOfSpaceError as error:
+                log.warning("the end of job %s cannot be recorded yet: %s", self.job.name, error)
+                await trio.sleep(_RETRY_S)
 
     def _finish(self, state: JobState, reason: str, root: Entry | None) -> JobRecord:
+        if state is JobState.FAILURE and not self._is_failure_noted:
+            self._log.note(0, f"job failed: {reason}")
+            self._is_failure_noted = True
         kept = self._log.keep()
         final = change(self.job, state=state, reason=reason, finished_ns=time.time_ns(), log=kept)
         finish_job(self.store, final, root)
@@ -360,28 +349,115 @@ class JobRun:
         return final
 
 
+class _Try:
+    """One attempt to run one container."""
+
+    def __init__(self, run: JobRun, container: Container, attempt: int) -> None:
+        self._run = run
+        self._container = container
+        self._attempt = attempt
+        self._mount = run.context.mount
+        self._life: int | None = None
+        """The life of the mount that the view was set in."""
+
+    async def run(self, ready: Callable[[], None]) -> tuple[ContainerRecord, Sealed | None]:
+        """Run the command, and return how it went and what it left."""
+        number, run = self._container.number, self._run
+        slot = await self._ready_slot()
+        is_clean = False
+        try:
+            ready()
+            outcome = await slot.worker.run(run.command(slot), run.output_to_log(number))
+            run.end_output(number)
+            ok = outcome.exit_code in (0, *run.work.transform.accept_return_code) and _ended_itself(outcome)
+            sealed = await self._mount.seal_view(slot.name) if ok else None
+            is_clean = True
+        finally:
+            if is_clean:
+                run.pool.release(slot)
+            else:
+                run.pool.throw_away(slot)
+        return _record_of(number, self._attempt, outcome, ok, sealed), sealed
+
+    async def _ready_slot(self) -> Slot:
+        """Return a worker whose /pfs shows what the container is to see."""
+        while True:
+            slot = await self._run.pool.acquire()
+            try:
+                self._life = await self._mount.set_view(
+                    slot.name, self._run.view_of(self._container), self._out_base()
+                )
+            except BaseException:
+                self._run.pool.throw_away(slot)
+                raise
+            if slot.life == self._life:
+                return slot
+            self._run.pool.throw_away(slot)
+
+    def _out_base(self) -> Entry | None:
+        return None if self._run.work.transform.overwrite else self._run.base
+
+    async def had_its_mount(self) -> bool:
+        """Say whether a failure was the container's own: the mount that it saw is still there."""
+        # Where no view was set, the worker did not start; a mount that is gone explains that too.
+        return await self._mount.is_alive(self._life)
+
+
+async def _side_by_side(*works: Callable[[], Awaitable[None]]) -> None:
+    """Do several things at a time; the first error ends the others and is raised as it is."""
+    errors: list[Exception] = []
+
+    async with trio.open_nursery() as nursery:
+
+        async def guard(work: Callable[[], Awaitable[None]]) -> None:
+            try:
+                await work()
+            except (PfsError, RunnerError) as error:
+                errors.append(error)
+                nursery.cancel_scope.cancel()
+
+        for work in works:
+            nursery.start_soon(guard, work)
+    if errors:
+        raise errors[0]
+
+
+def refuse_gone(txn: ReadTxn, job: JobRecord) -> None:
+    """JobGoneError if the job was deleted."""
+    if find_job(txn, job.pipeline, job.id) is None:
+        raise JobGoneError(job)
+
+
+def _output_of(txn: ReadTxn, job: JobRecord | None) -> Entry | None:
+    return commit(txn, RepoName(job.output_repo), job.id).root if job is not None else None
+
+
+def open_output(txn: WriteTxn, job: JobRecord) -> bool:
+    """Start a job's output commit if it is not there; say whether it can still be finished."""
+    ref = output_ref(job)
+    found = find_commit(txn, ref.repo, ref.commit)
+    if found is None:
+        found = start_commit(
+            txn,
+            ref.repo,
+            job.output_branch,
+            commit_id=ref.commit,
+            origin=Origin.AUTO,
+            provenance=[each.ref for each in job.inputs],
+        )
+    return not found.is_finished
+
+
 def finish_job(store: Store, final: JobRecord, root: Entry | None) -> None:
     """
     Write a job's last state and finish its output commit, in one transaction.
 
     Without *root* the commit gets the job's reason as its error.  JobGoneError.
     """
-    ref = output_ref(final)
     with store.write() as txn:
-        if find_job(txn, final.pipeline, final.id) is None:
-            raise JobGoneError(f"job {final.name} was deleted")
-        opened = find_commit(txn, ref.repo, ref.commit)
-        if opened is None:
-            start_commit(
-                txn,
-                ref.repo,
-                final.output_branch,
-                commit_id=ref.commit,
-                origin=Origin.AUTO,
-                provenance=[each.ref for each in final.inputs],
-            )
-        if opened is None or not opened.is_finished:
-            finish_commit(txn, ref, root, error="" if root is not None else final.reason)
+        refuse_gone(txn, final)
+        if open_output(txn, final):
+            finish_commit(txn, output_ref(final), root, error="" if root is not None else final.reason)
         put_job(txn, final)
 
 
@@ -408,43 +484,42 @@ def _record_of(
     )
 
 
-def find_parent(store: Store, job: JobRecord, work: Pipeline | Job) -> JobRecord | None:
+def find_parent(txn: ReadTxn, job: JobRecord, work: Pipeline | Job) -> JobRecord | None:
     """
     Return the job that *job* continues, or None.
 
     That is the newest job of the same pipeline version that succeeded on the same inputs or on
-    earlier commits of them, provided that every input that moved is incremental.
+    earlier commits of them, provided that every input that moved is incremental.  A one-off job
+    continues the job that it names.
     """
-    with store.read() as txn:
-        if not job.pipeline:
-            wanted = job.parent_job
-            found = [
-                other for other in jobs(txn) if other.id == wanted and other.output_repo == job.output_repo
-            ]
-            return found[0] if found and found[0].state is JobState.SUCCESS else None
-        others = sorted(
-            (
-                other
-                for other in jobs(txn, pipeline_name=job.pipeline)
-                if other.state is JobState.SUCCESS
-                and other.version == job.version
-                and other.created_ns < job.created_ns
-            ),
-            key=lambda other: other.created_ns,
-            reverse=True,
-        )
-        lines = {
-            each.repo: [c.id for c in ancestors(txn, commit(txn, each.repo, each.commit))]
-            for each in job.inputs
-        }
-    return next((other for other in others if _continues(job.inputs, other.inputs, work.inputs, lines)), None)
+    if not job.pipeline:
+        named = [
+            other
+            for other in jobs(txn)
+            if other.id == job.parent_job and other.output_repo == job.output_repo
+        ]
+        return next((other for other in named if other.state is JobState.SUCCESS), None)
+    others = [
+        other
+        for other in jobs(txn, pipeline_name=job.pipeline)
+        if other.state is JobState.SUCCESS
+        and other.version == job.version
+        and other.created_ns < job.created_ns
+    ]
+    lines = {
+        each.repo: {c.id for c in ancestors(txn, commit(txn, each.repo, each.commit))} for each in job.inputs
+    }
+    candidates = sorted(others, key=lambda other: other.created_ns, reverse=True)
+    return next(
+        (other for other in candidates if _continues(job.inputs, other.inputs, work.inputs, lines)), None
+    )
 
 
 def _continues(
     inputs: tuple[JobInputRef, ...],
     before: tuple[JobInputRef, ...],
     specs: Sequence[Input | JobInput],
-    lines: dict[RepoName, list[CommitId]],
+    lines: dict[RepoName, set[CommitId]],
 ) -> bool:
     """Say whether a job on *inputs* can continue one on *before*."""
     if len(inputs) != len(before):

@@ -17,9 +17,10 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
+from pfsfuse.errors import OutOfSpaceError
 from pfsfuse.ids import CommitId
 from pfsfuse.store.store import Store
 from pfsfuse.trees.contents import Contents, ContentsWriter, Reader
@@ -62,52 +63,60 @@ def _path(store: Store, pipeline: str, job_id: CommitId) -> Path:
 
 
 class LogWriter:
-    """Writes the log of a running job; goes on with one that an earlier runner began."""
+    """
+    Writes the log of a running job; goes on with one that an earlier runner began.
+
+    OutOfSpaceError where the disk is full; what was to be written is not in the log then.
+    """
 
     def __init__(self, store: Store, job: JobRecord) -> None:
         self._store = store
         self.path = live_path(store, job)
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
-        self._file: BinaryIO = open(self.path, "a+b")  # noqa: SIM115 - closed by `close`
-        self._drop_torn_line()
+        self._file: FileIO = open(self.path, "a+b", buffering=0)  # noqa: SIM115 - closed by `close`
         self._partial: dict[tuple[int, Source], bytes] = {}
+        self._drop_torn_line()
 
     def _drop_torn_line(self) -> None:
         """Cut off the half line that a runner leaves that is killed while it writes."""
         size = self._file.seek(0, os.SEEK_END)
         tail_from = max(0, size - 2 * _LONGEST)
         self._file.seek(tail_from)
-        tail = self._file.read()
+        tail = self._file.readall()
         self._file.truncate(tail_from + tail.rfind(b"\n") + 1)
         self._file.seek(0, os.SEEK_END)
 
     def write(self, container: int, source: Source, data: bytes) -> None:
         """Add output; whole lines are written, the rest waits for its end."""
         key = (container, source)
-        *lines, rest = (self._partial.pop(key, b"") + data).split(b"\n")
-        for line in lines:
-            self._line(container, source, line)
+        *whole, rest = (self._partial.pop(key, b"") + data).split(b"\n")
+        lines = [_line(container, source, line) for line in whole]
         while len(rest) > _LONGEST:
-            self._line(container, source, rest[:_LONGEST], continues=True)
+            lines.append(_line(container, source, rest[:_LONGEST], continues=True))
             rest = rest[_LONGEST:]
         if rest:
             self._partial[key] = rest
-        self._file.flush()
+        self._append(lines)
 
     def note(self, container: int, text: str) -> None:
         """Add what the runner has to say."""
         self.end_lines(container)
-        self._line(container, Source.RUNNER, text.encode())
-        self._file.flush()
+        self._append([_line(container, Source.RUNNER, line.encode()) for line in text.splitlines()])
 
     def end_lines(self, container: int) -> None:
         """Write what a container printed without a newline at the end."""
-        for key in [key for key in self._partial if key[0] == container]:
-            self._line(*key, self._partial.pop(key))
+        keys = [key for key in self._partial if key[0] == container]
+        self._append([_line(*key, self._partial.pop(key)) for key in keys])
 
-    def _line(self, container: int, source: Source, text: bytes, *, continues: bool = False) -> None:
-        mark = source.upper() if continues else source.value
-        self._file.write(b"%d %d %s %s\n" % (time.time_ns(), container, mark.encode(), text))
+    def _append(self, lines: list[bytes]) -> None:
+        data = b"".join(lines)
+        before = self._file.tell()
+        try:
+            while data:
+                data = data[self._file.write(data) or 0 :]
+        except OSError as error:
+            self._file.truncate(before)
+            raise OutOfSpaceError(f"the log {self.path} cannot be written: {error.strerror}") from error
 
     def keep(self) -> Entry:
         """
@@ -117,7 +126,6 @@ class LogWriter:
         """
         for container, _ in list(self._partial):
             self.end_lines(container)
-        self._file.flush()
         writer = ContentsWriter(self._store.chunks, size_hint=self.path.stat().st_size)
         with open(self.path, "rb") as file:
             while piece := file.read(_STEP):
@@ -130,8 +138,18 @@ class LogWriter:
 
     def remove(self) -> None:
         """Remove the plain file: the log is kept in the store, or nobody wants it."""
-        self._file.close()
+        self.close()
         self.path.unlink(missing_ok=True)
+
+
+def remove_log(store: Store, job: JobRecord) -> None:
+    """Remove what a job that was deleted had logged so far."""
+    live_path(store, job).unlink(missing_ok=True)
+
+
+def _line(container: int, source: Source, text: bytes, *, continues: bool = False) -> bytes:
+    mark = source.upper() if continues else source.value
+    return b"%d %d %s %s\n" % (time.time_ns(), container, mark.encode(), text)
 
 
 class LogReader:

@@ -23,6 +23,7 @@ from pfsfuse.versions.changes import Listener, poke_after_writes
 from runner.containers import open_engine
 
 from .execution import Context
+from .recorder import Recorder
 from .records import LOCK_NAME, cursor
 from .scheduler import Scheduler
 
@@ -51,10 +52,14 @@ async def run(store: Store, *, ready: Callable[[], None] = lambda: None) -> None
             with store.read() as txn:
                 start = cursor(txn)
             slots = trio.CapacityLimiter(SLOTS_PER_CPU * (os.cpu_count() or 1))
-            context = Context(store, Trees(store.chunks), engine, mount, point, slots)
+            recorder = Recorder(store)
+            context = Context(store, Trees(store.chunks), mount, recorder, slots)
             with Listener(store, after=start) as listener:
-                ready()
-                await Scheduler(context).run(listener)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(mount.watch)
+                    nursery.start_soon(recorder.serve)
+                    ready()
+                    await Scheduler(context, engine, point).run(listener)
     finally:
         os.close(lock)
 

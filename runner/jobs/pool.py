@@ -2,8 +2,8 @@
 Warm workers: containers of one pipeline that wait for runs.
 
 A worker belongs to one life of the mount.  Its /pfs is a bind of a directory of the mount, and a
-bind stays dead when the mount dies, even after it is mounted again; so workers of an earlier life
-are thrown away and new ones started.
+bind stays dead when the mount dies, even after it is mounted again; so a worker ends with the life
+that it was started in, whatever runs in it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from pathlib import Path
 import trio
 
 from pfsfuse.mount.client import AsyncMountClient
-from runner.containers import Engine, EngineError, Worker
+from runner.containers import Engine, Worker
 from runner.spec.model import Network
 
 log = logging.getLogger(__name__)
 
 _serial = itertools.count(1)
+_DROP_VIEW_S = 2.0
 
 
 class Slot:
@@ -38,6 +39,10 @@ class Slot:
     @property
     def name(self) -> str:
         return self.worker.name
+
+    @property
+    def is_usable(self) -> bool:
+        return self.worker.alive and not self.ended.is_set()
 
 
 class WorkerPool:
@@ -63,11 +68,16 @@ class WorkerPool:
         self.network = network
         self._idle: list[Slot] = []
 
+    @property
+    def warm(self) -> int:
+        """How many workers wait for work."""
+        return sum(slot.is_usable for slot in self._idle)
+
     async def acquire(self) -> Slot:
         """Return a worker that nobody uses, starting one if needed.  EngineError, UnavailableError."""
         while self._idle:
             slot = self._idle.pop()
-            if slot.worker.alive and slot.life == self._mount.life:
+            if slot.is_usable:
                 return slot
             slot.ended.set()
         started: Slot = await self._nursery.start(self._keep, f"{self._name}-{next(_serial)}")
@@ -75,7 +85,7 @@ class WorkerPool:
 
     def release(self, slot: Slot) -> None:
         """Give a worker back."""
-        if slot.worker.alive:
+        if slot.is_usable:
             self._idle.append(slot)
         else:
             slot.ended.set()
@@ -88,7 +98,7 @@ class WorkerPool:
         self, name: str, *, task_status: trio.TaskStatus[Slot] = trio.TASK_STATUS_IGNORED
     ) -> None:
         # The directory must be there before the container is made: Podman looks at it.
-        await self._mount.set_view(name, {}, writable=False)
+        life = await self._mount.set_view(name, {}, writable=False)
         slot = None
         try:
             async with self._engine.worker(
@@ -98,16 +108,33 @@ class WorkerPool:
                 network=self.network.value,
                 env={"PPS_POD_NAME": name},
             ) as worker:
-                slot = Slot(worker, self._mount.life)
+                slot = Slot(worker, life)
                 task_status.started(slot)
-                await slot.ended.wait()
-        except EngineError:
+                with self._mount.bound_to(life):
+                    await slot.ended.wait()
+        except Exception:
             if slot is None:
                 raise
+            # Whoever used it knows already; what is left of it is removed at the next start.
             log.exception("worker %s could not be removed", name)
         finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 2):
+            if slot is not None:
+                slot.ended.set()
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _DROP_VIEW_S):
                 await self._mount.drop_view_quietly(name)
+
+    async def check_image(self) -> str:
+        """
+        Return name and id of the image, pulling it when it is not here.
+
+        Workers that were started from another image of this name are thrown away.
+        ImageNotFoundError, EngineError.
+        """
+        image = await self._engine.ensure_image(self.image)
+        for slot in self._idle:
+            if slot.worker.image.id != image.id:
+                slot.ended.set()
+        return f"{image.name}@{image.id}"
 
     def end_idle(self) -> None:
         """Remove the workers that nobody uses."""

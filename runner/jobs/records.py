@@ -152,15 +152,21 @@ def jobs_named(txn: ReadTxn, text: str) -> list[JobRecord]:
 
 
 def put_job(txn: WriteTxn, job: JobRecord) -> None:
-    """Write a job's record.  Only its last state goes into the journal."""
-    txn.put(Table.DOCUMENTS, job_key(job.pipeline, job.id), encode(job), journal=job.state.is_final)
+    """Write a job's record.  Only its first and its last state go into the journal."""
+    lasting = job.state.is_final or job.state is JobState.CREATED
+    txn.put(Table.DOCUMENTS, job_key(job.pipeline, job.id), encode(job), journal=lasting)
 
 
 def delete_job(txn: WriteTxn, job: JobRecord) -> None:
     """Remove a job's records, logs and views."""
+    forget_containers(txn, job)
+    txn.delete(Table.DOCUMENTS, job_key(job.pipeline, job.id))
+
+
+def forget_containers(txn: WriteTxn, job: JobRecord) -> None:
+    """Remove what is known of a job's containers, and their views."""
     for key, _ in list(txn.scan(Table.DOCUMENTS, container_key(job))):
         txn.delete(Table.DOCUMENTS, key)
-    txn.delete(Table.DOCUMENTS, job_key(job.pipeline, job.id))
     forget_views(txn, job.name)
 
 
@@ -197,6 +203,14 @@ def cursor(txn: ReadTxn) -> int:
     """Return how far in the change log the runner is."""
     raw = txn.get(Table.META, CURSOR)
     return int.from_bytes(raw, "big") if raw is not None else 0
+
+
+def has_read(txn: ReadTxn, sequence: int) -> bool:
+    """Say whether the runner has made the jobs of every commit that was finished up to *sequence*."""
+    unread = txn.changes(cursor(txn))
+    return not any(
+        label == Table.COMMITS.label for number, pairs in unread if number <= sequence for label, _ in pairs
+    )
 
 
 def set_cursor(txn: WriteTxn, sequence: int) -> None:

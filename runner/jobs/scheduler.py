@@ -10,20 +10,25 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import trio
 
-from pfsfuse.errors import PfsError
+from pfsfuse.errors import OutOfSpaceError, PfsError
+from pfsfuse.ids import CommitId
 from pfsfuse.store.index import ReadTxn, Table
 from pfsfuse.versions.changes import LOOK_EVERY_S, Listener
 from pfsfuse.versions.commits import find_commit
-from runner.containers import EngineError
+from runner.containers import Engine
+from runner.errors import RunnerError
 from runner.spec.model import Network
 
 from .execution import Context, JobGoneError, JobRun, finish_job
-from .model import JobRecord, JobState
+from .logs import remove_log
+from .model import JobInputRef, JobRecord, JobState
 from .pool import WorkerPool, open_pool
-from .records import change, cursor, find_pipeline, jobs, set_cursor, spec_of, work_of
+from .records import change, find_job, find_pipeline, jobs, set_cursor, work_of
 from .triggers import trigger_all
 
 log = logging.getLogger(__name__)
@@ -31,19 +36,38 @@ log = logging.getLogger(__name__)
 _IDLE_WORKERS_S = 300.0
 """After so long without a job the warm containers of a pipeline are removed."""
 
+_RETRY_S = 5.0
+_FAULT = "a fault of the runner; see its log"
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What runs the jobs of one output repo, one at a time."""
+
+    repo: str
+    pipeline: str
+    """Empty for one-off jobs."""
+    todo: trio.MemorySendChannel[JobRecord]
+    running: JobRecord | None = None
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    """Of the running job."""
+
 
 class Scheduler:
     """See the module."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, engine: Engine, point: Path) -> None:
+        """*point* is where the store is mounted."""
         self.context = context
         self.store = context.store
-        self._waiting: dict[tuple[str, bytes], JobRecord] = {}
+        self._engine = engine
+        self._point = point
+        self._waiting: dict[tuple[str, CommitId], JobRecord] = {}
         """Jobs that are not final."""
-        self._lanes: dict[str, trio.MemorySendChannel[JobRecord]] = {}
-        """By output repo: what runs its jobs, one at a time."""
-        self._running: dict[str, tuple[JobRecord, trio.CancelScope]] = {}
+        self._lanes: dict[str, _Lane] = {}
         """By output repo."""
+        self._news: list[tuple[Table, bytes]] = []
+        """What changed and was not looked at yet."""
 
     async def run(self, listener: Listener) -> None:
         """Work until cancelled.  *listener* must listen from the runner's cursor on."""
@@ -52,140 +76,173 @@ class Scheduler:
         async with trio.open_nursery() as nursery:
             while True:
                 await self._take_news(listener)
-                self._start_ready(nursery)
+                await self._start_ready(nursery)
                 with trio.move_on_after(LOOK_EVERY_S):
                     await trio.lowlevel.wait_readable(listener.socket)
 
+    # News
+
     async def _take_news(self, listener: Listener) -> None:
-        touched = listener.news()
-        if not touched:
+        self._news += listener.news()
+        if not self._news:
             return
-        seen = listener.seen
-        await trio.to_thread.run_sync(self._trigger, touched, seen)
+        try:
+            await trio.to_thread.run_sync(self._trigger, self._news, listener.seen)
+        except OutOfSpaceError as error:
+            log.warning("no jobs are made for now: %s", error)
+            await trio.sleep(_RETRY_S)
+            return
+        touched, self._news = self._news, []
         with self.store.read() as txn:
             for table, key in touched:
                 if table is Table.DOCUMENTS and key.startswith(b"job\0"):
                     self._note_job(txn, key)
-            for repo, (job, scope) in self._running.items():
-                if job.pipeline and find_pipeline(txn, job.pipeline) is None:
-                    log.info("pipeline %s was deleted; its job on %s is killed", job.pipeline, repo)
-                    scope.cancel()
+            for lane in self._lanes.values():
+                self._look_at_lane(txn, lane)
 
     def _trigger(self, touched: list[tuple[Table, bytes]], seen: int) -> None:
-        with self.store.read() as txn:
-            if cursor(txn) >= seen:
-                return
+        if not any(table is Table.COMMITS for table, _ in touched):
+            return
         with self.store.write() as txn:
-            for job in trigger_all(txn, touched):
-                self._waiting[_key(job)] = job
+            # Their records are news in turn.
+            trigger_all(txn, touched)
             set_cursor(txn, seen)
 
     def _note_job(self, txn: ReadTxn, key: bytes) -> None:
-        _, pipeline_name, job_id = key.split(b"\0", 2)
-        found = next((j for j in jobs(txn, pipeline_name=pipeline_name.decode()) if j.id == job_id), None)
-        place = (pipeline_name.decode(), job_id)
+        _, name, job_id = key.split(b"\0", 2)
+        place = (name.decode(), CommitId(job_id))
+        found = find_job(txn, *place)
         if found is None or found.state.is_final:
             self._waiting.pop(place, None)
         else:
             self._waiting[place] = found
 
-    def _start_ready(self, nursery: trio.Nursery) -> None:
+    def _look_at_lane(self, txn: ReadTxn, lane: _Lane) -> None:
+        """Kill a job that was deleted; let go of the workers of a pipeline that was."""
+        job = lane.running
+        if job is not None and find_job(txn, *_key(job)) is None:
+            log.info("job %s was deleted and is killed", job.name)
+            lane.scope.cancel()
+        elif job is None and lane.pipeline and find_pipeline(txn, lane.pipeline) is None:
+            lane.todo.close()
+
+    # Starting
+
+    async def _start_ready(self, nursery: trio.Nursery) -> None:
         """Hand the oldest job of every output repo to its lane, if its inputs are there."""
-        by_repo: dict[str, JobRecord] = {}
+        oldest: dict[str, JobRecord] = {}
         for job in sorted(self._waiting.values(), key=lambda job: job.created_ns):
-            by_repo.setdefault(job.output_repo, job)
-        for repo, job in by_repo.items():
-            if repo in self._running:
+            oldest.setdefault(job.output_repo, job)
+        for repo, job in oldest.items():
+            lane = self._lanes.get(repo)
+            if lane is not None and lane.running is not None:
                 continue
             with self.store.read() as txn:
                 missing, broken = inputs_state(txn, job)
             if broken:
-                self._give_up(job, f"its input {broken} failed")
+                await self._give_up(job, JobState.UNRUNNABLE, broken)
             elif not missing:
-                scope = trio.CancelScope()
-                self._running[repo] = (job, scope)
-                self._lane(job, nursery).send_nowait(job)
+                self._hand_over(job, nursery)
 
-    def _give_up(self, job: JobRecord, reason: str) -> None:
-        final = change(job, state=JobState.UNRUNNABLE, reason=reason, finished_ns=time.time_ns())
-        self._waiting.pop(_key(job), None)
-        try:
-            finish_job(self.store, final, None)
-        except JobGoneError:
-            log.info("job %s was deleted", job.name)
-
-    def _lane(self, job: JobRecord, nursery: trio.Nursery) -> trio.MemorySendChannel[JobRecord]:
+    def _hand_over(self, job: JobRecord, nursery: trio.Nursery) -> None:
         lane = self._lanes.get(job.output_repo)
         if lane is None:
-            lane, jobs_of_lane = trio.open_memory_channel[JobRecord](1)
-            self._lanes[job.output_repo] = lane
-            nursery.start_soon(self._run_lane, job.output_repo, jobs_of_lane)
-        return lane
+            todo, jobs_of_lane = trio.open_memory_channel[JobRecord](1)
+            lane = self._lanes[job.output_repo] = _Lane(job.output_repo, job.pipeline, todo)
+            nursery.start_soon(self._run_lane, lane, jobs_of_lane)
+        lane.running, lane.scope = job, trio.CancelScope()
+        lane.todo.send_nowait(job)
 
-    async def _run_lane(self, repo: str, jobs_of_lane: trio.MemoryReceiveChannel[JobRecord]) -> None:
+    async def _give_up(self, job: JobRecord, state: JobState, reason: str) -> None:
+        final = change(job, state=state, reason=reason, finished_ns=time.time_ns())
+        try:
+            await trio.to_thread.run_sync(finish_job, self.store, final, None)
+        except JobGoneError as error:
+            log.info("%s", error)
+        except PfsError as error:
+            log.warning("the end of job %s cannot be recorded yet: %s", job.name, error)
+            await trio.sleep(_RETRY_S)
+            return
+        self._waiting.pop(_key(job), None)
+
+    # Running
+
+    async def _run_lane(self, lane: _Lane, todo: trio.MemoryReceiveChannel[JobRecord]) -> None:
         """Run the jobs of one output repo, keeping its workers warm between them."""
-        job: JobRecord | None = await jobs_of_lane.receive()
-        while job is not None:
-            image, network = self._needs(job)
-            async with open_pool(
-                self.context.engine,
-                self.context.mount,
-                self.context.point,
-                name=job.pipeline or f"job-{job.id.hex()[:8]}",
-                image=image,
-                network=network,
-            ) as pool:
-                while job is not None and self._needs(job) == (image, network):
-                    await self._run_job(repo, job, pool)
-                    job = await self._next_job(repo, jobs_of_lane, pool)
+        with todo:
+            job: JobRecord | None = await todo.receive()
+            while job is not None:
+                image, network = self._needs(job)
+                async with open_pool(
+                    self._engine,
+                    self.context.mount,
+                    self._point,
+                    name=job.pipeline or f"job-{job.id.hex()[:8]}",
+                    image=image,
+                    network=network,
+                ) as pool:
+                    while job is not None and self._needs(job) == (image, network):
+                        await self._run_job(lane, job, pool)
+                        job = await self._next_job(lane, todo, pool)
 
     async def _next_job(
-        self, repo: str, jobs_of_lane: trio.MemoryReceiveChannel[JobRecord], pool: WorkerPool
+        self, lane: _Lane, todo: trio.MemoryReceiveChannel[JobRecord], pool: WorkerPool
     ) -> JobRecord | None:
-        with trio.move_on_after(_IDLE_WORKERS_S):
-            return await jobs_of_lane.receive()
-        pool.end_idle()
-        return await jobs_of_lane.receive()
+        """Wait for a job; None, with the lane given up, when there will be none soon."""
+        with trio.move_on_after(_IDLE_WORKERS_S if lane.pipeline else 0):
+            try:
+                return await todo.receive()
+            except trio.EndOfChannel:
+                pass
+        del self._lanes[lane.repo]
+        return None
 
     def _needs(self, job: JobRecord) -> tuple[str, Network]:
+        """Return what decides whether a warm worker will do."""
         with self.store.read() as txn:
-            record = find_pipeline(txn, job.pipeline) if job.pipeline else None
-            if job.pipeline and record is None:
+            if job.pipeline and find_pipeline(txn, job.pipeline) is None:
                 return "", Network.NONE
-            work = spec_of(record) if record is not None else work_of(txn, job)
+            work = work_of(txn, job)
         return work.transform.image, work.network
 
-    async def _run_job(self, repo: str, job: JobRecord, pool: WorkerPool) -> None:
-        scope = self._running[repo][1]
-        with scope:
+    async def _run_job(self, lane: _Lane, job: JobRecord, pool: WorkerPool) -> None:
+        with lane.scope:
             try:
                 final = await JobRun(self.context, job, pool).run()
                 log.info("job %s: %s %s", job.name, final.state, final.reason)
             except JobGoneError as error:
                 log.info("%s", error)
-            except (PfsError, EngineError):
-                log.exception("job %s could not be ended", job.name)
-                self._give_up(job, "the runner could not end it; see the runner's log")
+            except Exception as error:
+                # One job must not end the others, whatever is wrong with it.
+                log.exception("job %s came to a stop", job.name)
+                is_known = isinstance(error, PfsError | RunnerError)
+                await self._give_up(job, JobState.FAILURE, str(error) if is_known else _FAULT)
+        if lane.scope.cancelled_caught:
+            remove_log(self.store, job)
         self._waiting.pop(_key(job), None)
-        del self._running[repo]
+        lane.running = None
         # There may be a next one: have the loop look.
-        self._poke()
-
-    def _poke(self) -> None:
         self.store.poke()
 
 
 def inputs_state(txn: ReadTxn, job: JobRecord) -> tuple[bool, str]:
-    """Return (whether an input commit is still to come, the first one that has an error or "")."""
+    """Return (whether an input commit is still to come, why the job can never run or "")."""
     missing = False
     for each in job.inputs:
         found = find_commit(txn, each.repo, each.commit)
+        if found is None and not _is_to_come(txn, each):
+            return False, f"its input {each.ref} was deleted"
         if found is None or not found.is_finished:
             missing = True
         elif found.error:
-            return False, str(each.ref)
+            return False, f"its input {each.ref} failed"
     return missing, ""
 
 
-def _key(job: JobRecord) -> tuple[str, bytes]:
+def _is_to_come(txn: ReadTxn, wanted: JobInputRef) -> bool:
+    maker = find_job(txn, wanted.repo, wanted.commit)
+    return maker is not None and not maker.state.is_final
+
+
+def _key(job: JobRecord) -> tuple[str, CommitId]:
     return job.pipeline, job.id

@@ -22,7 +22,7 @@ from pfsfuse.versions.model import BranchRef, Commit, CommitRef
 from runner.errors import RunnerError
 
 from .model import JobRecord, JobState
-from .records import cursor, has_readers, is_runner_up, is_settled, jobs, jobs_named, output_ref
+from .records import has_read, has_readers, is_runner_up, is_settled, jobs, jobs_named, output_ref
 
 _LOOK_SOON_S = 0.1
 """The runner's place in the change log moves without news of its own."""
@@ -83,7 +83,7 @@ class Waiting:
             found: list[JobRecord] = []
             for _ in self._looks(listener, _LOOK_SOON_S):
                 with self._store.read() as txn:
-                    is_read = cursor(txn) >= sequence or not has_readers(txn, [BranchRef(repo, done.branch)])
+                    is_read = has_read(txn, sequence) or not has_readers(txn, [BranchRef(repo, done.branch)])
                     found = list(downstream(txn, done.ref))
                     left = [job for job in found if not is_settled(txn, job)]
                 if is_read and not left:

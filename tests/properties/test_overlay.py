@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pfsfuse.errors import PfsError
@@ -22,7 +22,15 @@ from pfsfuse.trees.contents import Contents
 from pfsfuse.trees.entry import Entry, Kind
 from pfsfuse.trees.tree import Trees
 from pfsfuse.versions import staged_bytes
-from pfsfuse.versions.changesets import Append, Change, Delete, Put, apply_to_overlay, apply_to_tree
+from pfsfuse.versions.changesets import (
+    Append,
+    Change,
+    Delete,
+    MakeDirectory,
+    Put,
+    apply_to_overlay,
+    apply_to_tree,
+)
 from pfsfuse.versions.overlay import Overlay
 from pfsfuse.versions.staged import Node, StagedDirectory, StagedFile
 from tests.support.objects import MemoryObjects
@@ -232,9 +240,7 @@ def bytes_of(trees: Trees, entry: Entry) -> bytes:
 
 def tree_paths(trees: Trees, root: Entry) -> Model:
     """Return all paths of a tree."""
-    return {
-        path: None if entry.is_directory else bytes_of(trees, entry) for path, entry in trees.walk(root)
-    }
+    return {path: None if entry.is_directory else bytes_of(trees, entry) for path, entry in trees.walk(root)}
 
 
 @contextmanager
@@ -324,6 +330,7 @@ changes = st.lists(
         st.tuples(st.just("put"), paths, pieces),
         st.tuples(st.just("append"), paths, pieces),
         st.tuples(st.just("delete"), st.lists(names, max_size=3).map(tuple)),
+        st.tuples(st.just("mkdir"), paths),
         st.tuples(st.just("tree"), paths, st.dictionaries(paths, pieces, max_size=2)),
     ),
     max_size=8,
@@ -342,6 +349,8 @@ def _change(real: Real, change: tuple[object, ...]) -> Change:
                 done = _tried(lambda t=tree, b=below, d=data: real.trees.apply(t, {b: real.entry(d)}))  # type: ignore[misc]
                 tree = done if isinstance(done, Entry) else tree
             return Put(path, tree)  # type: ignore[arg-type]
+        case ("mkdir", path):
+            return MakeDirectory(path, real.trees.empty_directory(mode=0o750))  # type: ignore[arg-type]
         case (_, path):
             return Delete(path)  # type: ignore[arg-type]
     raise AssertionError
@@ -355,6 +364,11 @@ def _tried(function: Callable[[], Entry | None]) -> Entry | type[PfsError] | Non
 
 
 @given(changes, changes)
+@example([], [("put", (b"a", b"a"), b"x"), ("put", (b"a",), b"x")])
+@example([], [("put", (b"a",), b"x"), ("put", (b"a", b"a"), b"x")])
+@example([], [("put", (b"a",), b"x"), ("delete", ()), ("put", (b"a", b"a"), b"x"), ("delete", (b"a", b"a"))])
+@example([], [("delete", (b"a", b"a")), ("put", (b"a", b"a"), b"x"), ("delete", (b"a", b"a"))])
+@example([], [("tree", (b"a",), {(b"a", b"a"): b"x"}), ("mkdir", (b"a", b"a"))])
 @settings(max_examples=200)
 def test_a_change_set_means_the_same_with_and_without_an_open_commit(
     first: list[tuple[object, ...]], second: list[tuple[object, ...]]

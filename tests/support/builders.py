@@ -118,11 +118,17 @@ def checked_world(root: Path) -> Iterator[World]:
     try:
         yield world
         if not world.is_damaged:
-            assert [] == world.fsck()
+            assert_sound(world)
             world.reopen()
-            assert [] == world.fsck()
+            assert_sound(world)
     finally:
         world.close()
+
+
+def assert_sound(world: World) -> None:
+    """Fail with all that fsck finds."""
+    problems = world.fsck()
+    assert not problems, "\n".join(str(problem) for problem in problems)
 
 
 def ref(repo: str = "images", branch: str = "master") -> BranchRef:

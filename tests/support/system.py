@@ -14,6 +14,7 @@ Nothing here touches the mount but by the ways that users have: files, and the c
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -42,10 +43,12 @@ from pfsfuse.versions.repos import create_repo
 from runner.jobs.creation import create_job, create_pipeline, delete_pipeline
 from runner.jobs.logs import LogLine, LogReader
 from runner.jobs.model import ContainerRecord, JobRecord, JobState
-from runner.jobs.records import containers, cursor, find_job, jobs
+from runner.jobs.records import containers, find_job, has_read, jobs
 from runner.spec.era1 import load_jobs, load_pipelines
 
 TIMEOUT_S = 30.0
+GATE = "mkfifo /pfs/out/gate && cat /pfs/out/gate; rm /pfs/out/gate"
+"""A line of shell that waits until the test opens the gate, and then leaves nothing of it."""
 MASTER = "master"
 _RUNTIME = "oci-runtime.json"
 _SOURCES = Path(__file__).parents[2]
@@ -324,6 +327,44 @@ class System:
         """Return a job's log."""
         return list(LogReader(self.store, job).read(self.job(job.pipeline, job.id)))
 
+    # Gates: how a test holds a command in the middle of its work
+
+    def gates(self) -> list[Path]:
+        """Return the fifos at which commands wait that run GATE."""
+        found = []
+        for worker in sorted((self.point / ".workers").iterdir()):
+            gate = worker / "out" / "gate"
+            if gate.is_fifo():
+                found.append(gate)
+        return found
+
+    def wait_at_gates(self, count: int = 1, *, besides: Sequence[Path] = ()) -> list[Path]:
+        """Wait until *count* commands are in the middle of their work; they stay there."""
+
+        def found() -> list[Path]:
+            return [gate for gate in self.gates() if gate not in besides]
+
+        self.until(lambda: len(found()) >= count, f"{count} commands stand at their gates")
+        return found()
+
+    def open_gate(self, gate: Path) -> None:
+        """Let one command go on."""
+        fd = -1
+
+        def opened() -> bool:
+            nonlocal fd
+            try:
+                fd = os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                # It has made the fifo and is about to read from it.
+                return False
+            return True
+
+        self.until(opened, f"somebody reads {gate}")
+        os.close(fd)
+
     def wait(self, change: CommitId) -> list[JobRecord]:
         """Wait until every job that *change* caused is final and return them; every one must have succeeded."""
         ended = self.wait_ended(change)
@@ -340,7 +381,7 @@ class System:
 
         def ended() -> bool:
             with self.store.read() as txn:
-                return cursor(txn) >= needed and all(
+                return has_read(txn, needed) and all(
                     job.state.is_final for job in jobs(txn) if job.id == change
                 )
 
@@ -354,7 +395,7 @@ class System:
 
         def ended() -> bool:
             with self.store.read() as txn:
-                return cursor(txn) >= needed and all(job.state.is_final for job in jobs(txn))
+                return has_read(txn, needed) and all(job.state.is_final for job in jobs(txn))
 
         self.until(ended, "all jobs end")
         return self.jobs()

@@ -45,7 +45,9 @@ def test_lines_of_containers_and_streams_stay_apart(versions: Versions, job: Job
     log.close()
 
 
-def test_a_line_without_its_newline_is_written_at_the_end_of_the_run(versions: Versions, job: JobRecord) -> None:
+def test_a_line_without_its_newline_is_written_at_the_end_of_the_run(
+    versions: Versions, job: JobRecord
+) -> None:
     """
     `printf hello`, and the runner's own words behind it.
     """

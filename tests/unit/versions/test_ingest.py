@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ from pfsfuse.versions.changesets import Append, MakeDirectory, Put, apply_to_tre
 from pfsfuse.versions.export import export, write_to
 from pfsfuse.versions.ingest import Progress, Source, ingest, ingest_stream
 from tests.support.builders import World
+
+
+@pytest.fixture(autouse=True)
+def flushed(world: World) -> Iterator[None]:
+    """What was put is in its pack when fsck looks at the end."""
+    yield
+    world.store.flush()
 
 
 @pytest.fixture
