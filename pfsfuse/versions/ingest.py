@@ -25,7 +25,6 @@ from ..store.objects import Objects
 from ..trees.contents import ContentsWriter
 from ..trees.entry import Entry, Kind, symlink
 from ..trees.node import EMPTY_CONTENT
-from ..trees.node import EMPTY_CONTENT
 from .changesets import Append, Change, MakeDirectory, Path, Put
 
 _BATCH_FILES = 64
