@@ -85,7 +85,6 @@ def test_a_repo_that_does_not_exist_gets_a_suggestion(pfs: Pfs) -> None:
     The name of a repo, then that of a branch, is misspelled.
     """
     pfs.ok("create", "repo", "images")
-    pfs.ok("create", "branch", "images@master")
 
     repo, branch = pfs("inspect", "repo", "image"), pfs("inspect", "branch", "images@mastr")
 
