@@ -29,10 +29,12 @@ from ..trees.node import entry_references
 from ..versions.changesets import Append, Change, Delete, MakeDirectory, apply_one, check_changes
 from ..versions.commits import BranchHasOpenCommitError
 from ..versions.model import BranchRef, Commit
-from ..versions.overlay import Found, Overlay
+from ..versions.overlay import Overlay
 from ..versions.owner import commit_changes
 from ..versions.repos import find_repo
 from ..versions.staged import Node
+from ..versions.staged_tree import Found
+from .guard import unexpected
 from .handles import FileHandle
 from .home import BranchHome, detach
 from .kernel import Kernel
@@ -276,10 +278,15 @@ class Commits:
             await trio.sleep(_LOOK_EVERY_S)
             now = time.monotonic()
             for home in [h for h in self.vfs.homes.values() if h.opened is not None]:
-                if home.processes.any_killed():
-                    home.is_held = True
-                if self._is_due(home, now):
-                    await self._finish_quietly(home)
+                with unexpected(f"finishing the commit on {home.ref}"):
+                    await self._look_at(home, now)
+
+    async def _look_at(self, home: BranchHome, now: float) -> None:
+        if home.processes.any_killed():
+            home.is_held = True
+        if self._is_due(home, now):
+            self._not_before[home.ref] = now + _RETRY_S
+            await self._finish_quietly(home)
 
     def _is_due(self, home: BranchHome, now: float) -> bool:
         opened = home.opened
@@ -302,10 +309,10 @@ class Commits:
             await self._finish(home)
         except OutOfSpaceError as error:
             log.warning("commit on %s stays open: %s", home.ref, error)
-            self._not_before[home.ref] = time.monotonic() + _RETRY_S
         except PfsError:
             log.exception("commit on %s stays open", home.ref)
-            self._not_before[home.ref] = time.monotonic() + _RETRY_S
+        else:
+            del self._not_before[home.ref]
 
     def branch_of(self, place: LivePlace) -> BranchRef | None:
         """Return the branch whose root *place* is, or None."""
@@ -331,7 +338,8 @@ class Commits:
     async def forget_stale(self) -> None:
         """Tell the kernel of names that were put off, for ever."""
         async for names in self._stale_out:
-            await self.kernel.forget_names(names)
+            with unexpected("telling the kernel of changed names"):
+                await self.kernel.forget_names(names)
 
     async def drop(self, ref: BranchRef) -> None:
         """Throw the open commit of a branch away."""

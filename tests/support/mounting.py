@@ -40,6 +40,13 @@ _SOURCES = Path(__file__).parents[2]
 _PATIENCE_S = 30.0
 
 
+VFS_METHODS = [
+    *("lookup", "forget", "make", "link", "remove", "rename", "readlink", "getattr", "setattr", "statfs"),
+    *("opendir", "readdir", "release", "fsyncdir", "open", "read", "write", "flush", "fsync"),
+]
+COMMITS_METHODS = ["finish", "refresh_all", "_finish", "_forget_later"]
+
+
 class Mounted:
     """A store and its mount."""
 
@@ -255,15 +262,8 @@ def _serve() -> None:
 
 def _set_traps(mount: Any, traps: Path) -> None:
     """Replace the methods that handlers call by ones that look for a trap first."""
-    for owner, names in (
-        (
-            mount.vfs,
-            "lookup forget make link remove rename readlink getattr setattr statfs opendir readdir release "
-            "fsyncdir open read write flush fsync",
-        ),
-        (mount.commits, "finish refresh_all _finish"),
-    ):
-        for name in names.split():
+    for owner, names in ((mount.vfs, VFS_METHODS), (mount.commits, COMMITS_METHODS)):
+        for name in names:
             setattr(owner, name, _trapped(getattr(owner, name), traps / name))
 
 

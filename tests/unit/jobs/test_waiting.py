@@ -104,6 +104,8 @@ def test_the_jobs_that_follow_are_waited_for_to_the_last(chain: Versions, alive:
     def run() -> None:
         for job in Runner(chain).take(made):
             chain.end(job)
+        # As the real one, it looks again after what it wrote itself.
+        Runner(chain).look()
 
     other = meanwhile(run)
     done, jobs = Waiting(chain.store, timeout_s=30).for_commit(DATA, made.id.hex())
