@@ -37,6 +37,7 @@ from pyfuse3 import (
 from .. import errors
 from ..trees.entry import Kind
 from .commits import Commits
+from .guard import unexpected
 from .places import KINDS, Attributes, LivePlace
 from .vfs import Caller, Changed, Vfs
 from .writers import died_by_signal
@@ -131,8 +132,9 @@ class Adapter(pyfuse3.Operations):
         raise AssertionError
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
-        with errno_for("forget"):
-            for inode, count in inode_list:
+        for inode, count in inode_list:
+            # Nobody waits for an answer, so even a FUSEError would end the mount.
+            with unexpected(f"forgetting inode {inode}"):
                 self.vfs.forget(inode, count)
 
     async def mkdir(
