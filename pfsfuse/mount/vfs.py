@@ -646,11 +646,15 @@ class Vfs:
         overlay = await place.home.begin()
         file = place.home.stage_file(place, overlay)
         target = place.current.overlay_of_node()
-        if place.follows is None:
-            target.write(file, offset, data)
-        else:
-            for at, start, end in place.to_file_ranges(offset, len(data)):
-                target.write(file, at, data[start:end])
+        try:
+            if place.follows is None:
+                target.write(file, offset, data)
+            else:
+                for at, start, end in place.to_file_ranges(offset, len(data)):
+                    target.write(file, at, data[start:end])
+        except PfsError as error:
+            place.home.lose(error)
+            raise
         return len(data)
 
     @staticmethod
@@ -702,16 +706,21 @@ class Vfs:
         node = place.current.node
         if not isinstance(node, StagedFile) or any(h.place is place for h in place.home.writers):
             return
-        overlay = place.current.overlay_of_node()
-        if node.parent is None:
-            overlay.bytes.release(node)
-        else:
+        if node.parent is not None:
+            overlay = place.current.overlay_of_node()
             overlay.save(node)
             overlay.bytes.rest(node)
 
     def forget(self, ino: int, count: int) -> None:
         """The kernel dropped *count* look-ups."""
-        self.inodes.forget(ino, count)
+        place = self.inodes.forget(ino, count)
+        if not isinstance(place, LivePlace) or place.follows is not None:
+            return
+        node = place.node
+        if isinstance(node, StagedFile) and node.parent is None:
+            # Nobody can come to the bytes of an unlinked file any more: the kernel forgets it
+            # only when the last descriptor is closed.
+            place.overlay_of_node().bytes.release(node)
 
     # What others did
 
