@@ -95,7 +95,8 @@ class Views:
         """
         End the run: return what is in `out`, with all its bytes durable in the store.
 
-        Writes to it fail from now on.  ViewNotFoundError, ConflictError if it is sealed already.
+        Writes to it fail from now on.  ViewNotFoundError, ConflictError if it is sealed already,
+        and the error of a write that failed, whether or not the run cared: its output is not whole.
         """
         view = self._views.get(worker)
         if view is None or view.home is None:
@@ -105,6 +106,8 @@ class Views:
             raise ConflictError(f"the output of worker {worker} is sealed already")
         await _until_released(home)
         home.is_sealed = True
+        if home.lost is not None:
+            raise home.lost
         sealed = await trio.to_thread.run_sync(self._seal, overlay)
         for node in overlay.root.staged():
             if isinstance(node.tag, LivePlace) and node.sealed is not None:

@@ -62,7 +62,7 @@ log = logging.getLogger(__name__)
 TRIES = 3
 PREV = b"prev"
 _LOOK_FOR_MOUNT_S = 0.1
-_RETRY_S = 5.0
+_RETRY_S = 1.0
 
 _SOURCES = {Stream.OUT: Source.OUT, Stream.ERR: Source.ERR}
 
