@@ -1,5 +1,5 @@
 """
-Processes as the supervisor and its children see them: who lives, and who dies with whom.
+Processes as the supervisor and its children see them: who lives, who may, and who dies with whom.
 
 A process is known by its number and the time of its start, because numbers are used again.
 """
@@ -7,14 +7,17 @@ A process is known by its number and the time of its start, because numbers are 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import select
 import signal
+import time
 from pathlib import Path
 
 import msgspec
 
 _PR_SET_PDEATHSIG = 1
+_ASKING_S = 0.3
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -73,6 +76,41 @@ def _started(pid: int) -> int | None:
     # The name of the program, in parentheses, may contain anything.
     fields = text.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def take_lock(path: Path) -> int | None:
+    """
+    Return a descriptor that holds the flock on *path*, or None if another process keeps it.
+
+    Who only asks whether it is taken (`is_locked`) holds it for an instant; that is waited for.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + _ASKING_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(fd)
+                return None
+            time.sleep(0.01)
+        else:
+            return fd
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether a process holds the flock on *path*."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def die_with(parent: int) -> None:

@@ -20,7 +20,6 @@ In the store's run folder:
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
@@ -38,7 +37,7 @@ from pfsfuse.errors import ConflictError, UnavailableError
 from pfsfuse.mount.mountpoint import FUSE_KIND, mount_kind, unmount
 from runner.errors import RunnerError
 from runner.logfiles import RotatingLog
-from runner.processes import Identity, identity_of
+from runner.processes import Identity, identity_of, is_locked, take_lock
 
 log = logging.getLogger(__name__)
 
@@ -101,17 +100,7 @@ def read_state(run: Path) -> UpState | None:
 
 def is_supervised(run: Path) -> bool:
     """Say whether a supervisor of this store lives."""
-    try:
-        fd = os.open(run / "up.lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return is_locked(run / "up.lock")
 
 
 def live_state(run: Path) -> UpState | None:
@@ -275,12 +264,10 @@ class Supervisor:
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
-        fd = os.open(self.run_folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = take_lock(self.run_folder / "up.lock")
+        if fd is None:
+            raise UpElsewhereError("this store is up already; see `pfs status`, or `pfs down`")
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UpElsewhereError("this store is up already; see `pfs status`, or `pfs down`") from None
             yield
         finally:
             os.close(fd)

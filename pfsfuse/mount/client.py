@@ -210,6 +210,10 @@ class AsyncMountClient:
     async def drop_view(self, worker: str) -> None:
         await self.call("view.drop", worker=worker)
 
+    async def clear_views(self) -> None:
+        """Forget the views of all workers: those of a runner that was killed, say."""
+        await self.call("view.clear")
+
     async def drop_view_quietly(self, worker: str) -> None:
         """Drop a view if the mount is there."""
         with suppress(UnavailableError):

@@ -28,10 +28,11 @@ from ..trees.entry import Kind
 from ..versions.changesets import Append, Change, MakeDirectory, apply_to_overlay
 from ..versions.commits import BranchHasOpenCommitError
 from ..versions.model import BranchRef, Commit
-from ..versions.overlay import Found, Overlay
+from ..versions.overlay import Overlay
 from ..versions.owner import commit_changes
 from ..versions.repos import find_repo
 from ..versions.staged import Node
+from ..versions.staged_tree import Found
 from .handles import FileHandle
 from .home import BranchHome, detach
 from .kernel import Kernel

@@ -98,6 +98,7 @@ class Control:
             "view.set": self._set_view,
             "view.seal": self._seal_view,
             "view.drop": self._drop_view,
+            "view.clear": self._clear_views,
         }
 
     async def _do_status(self) -> dict[str, object]:
@@ -136,6 +137,9 @@ class Control:
 
     async def _drop_view(self, worker: str) -> None:
         self._commits.vfs.views.drop(worker)
+
+    async def _clear_views(self) -> None:
+        self._commits.vfs.views.clear()
 
 
 def _ref(repo: str, branch: str) -> BranchRef:

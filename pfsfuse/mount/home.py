@@ -25,9 +25,10 @@ from ..trees.diff import diff
 from ..trees.entry import Entry, Kind
 from ..trees.tree import Trees
 from ..versions.model import BranchRef
-from ..versions.overlay import Found, Overlay
+from ..versions.overlay import Overlay
 from ..versions.owner import OpenCommit, Owner
 from ..versions.staged import Node, StagedDirectory, StagedFile
+from ..versions.staged_tree import Found
 from .handles import FileHandle
 from .places import LivePlace
 

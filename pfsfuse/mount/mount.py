@@ -89,7 +89,7 @@ class Mount:
         pyfuse3.terminate()
 
     def _close(self) -> None:
-        self.vfs.views.close()
+        self.vfs.views.clear()
         self.listener.close()
         self.owner.close()
 

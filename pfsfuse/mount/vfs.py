@@ -48,7 +48,7 @@ from ..trees.contents import Contents, Reader
 from ..trees.entry import Entry, Kind
 from ..trees.recent import Recent
 from ..trees.tree import Trees
-from ..versions.branches import branch, create_branch, delete_branch, find_branch
+from ..versions.branches import MASTER, branch, create_branch, delete_branch, find_branch
 from ..versions.branches import branches as list_branches
 from ..versions.commits import list_commits, newest_good, resolve
 from ..versions.model import BranchRef, Commit
@@ -471,7 +471,7 @@ class Vfs:
     def _create_repo(self, name: str) -> None:
         with self.store.write() as txn:
             create_repo(txn, name)
-            create_branch(txn, RepoName(name), "master")
+            create_branch(txn, RepoName(name), MASTER)
 
     def _create_branch(self, repo_name: RepoName, name: str) -> None:
         with self.store.write() as txn:

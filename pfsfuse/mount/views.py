@@ -132,8 +132,8 @@ class Views:
             view.home.overlay.discard()
             view.home.overlay = None
 
-    def close(self) -> None:
-        """Throw away every output that was not sealed."""
+    def clear(self) -> None:
+        """Forget all views; every output that was not sealed is thrown away."""
         for worker in list(self._views):
             self.drop(worker)
 

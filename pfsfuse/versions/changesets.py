@@ -19,8 +19,9 @@ from ..trees import contents as file_contents
 from ..trees.contents import EMPTY, Contents
 from ..trees.entry import Entry, Kind
 from ..trees.tree import Trees
-from .overlay import Found, Overlay
+from .overlay import Overlay
 from .staged import Node, StagedDirectory, StagedFile
+from .staged_tree import Found
 
 Path = tuple[bytes, ...]
 

@@ -33,7 +33,8 @@ _BATCH_BYTES = 8 << 20
 _BUFFER = 1 << 20
 _KEPT_MODE = 0o1777
 
-THREADS = max(4, min(16, 2 * (os.cpu_count() or 1)))
+THREADS = max(2, min(8, os.cpu_count() or 1))
+"""More threads than CPUs make small files slower: there is one interpreter lock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -91,7 +92,7 @@ def run_command(program: str, arguments: Sequence[str]) -> int:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_top)
-    add_commands(app, wanted(arguments))
+    add_commands(app, wanted(arguments or words_to_complete(program)))
     try:
         typer.main.get_command(app).main(args=list(arguments), prog_name=program)
     except SystemExit as ended:
@@ -100,7 +101,7 @@ def run_command(program: str, arguments: Sequence[str]) -> int:
 
 
 def wanted(arguments: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the words of the command that is called, or those of all where that is not clear."""
+    """Return the words of the command that is called; where that is not clear, of all that it may be."""
     words: list[str] = []
     skip = False
     for argument in arguments:
@@ -113,7 +114,16 @@ def wanted(arguments: Sequence[str]) -> list[tuple[str, ...]]:
     for length in (1, 2):
         if tuple(words[:length]) in COMMANDS:
             return [tuple(words[:length])]
-    return list(COMMANDS)
+    of_verb = [each for each in COMMANDS if words and each[0] == words[0]]
+    return of_verb or list(COMMANDS)
+
+
+def words_to_complete(program: str) -> list[str]:
+    """Return the words before the cursor when a shell asks for completion; see typer's scripts for shells."""
+    if f"_{program.upper().replace('-', '_')}_COMPLETE" not in os.environ:
+        return []
+    line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+    return line.split()[1:]
 
 
 def add_commands(app: typer.Typer, chosen: Sequence[tuple[str, ...]]) -> None:

@@ -95,7 +95,7 @@ def umount(
 ) -> None:
     """Take the mount of `pfs mount` away.  What belongs to `pfs up` is ended by `pfs down`."""
     state = live_state(session.run)
-    point = directory.absolute() if directory is not None else _point_of(session)
+    point = directory.absolute() if directory is not None else point_of(session)
     if point is None:
         session.screen.note("nothing is mounted")
         return
@@ -111,7 +111,8 @@ def umount(
         unmount(point)
 
 
-def _point_of(session: Session) -> Path | None:
+def point_of(session: Session) -> Path | None:
+    """Return where the store is mounted, if its mount answers."""
     try:
         with MountClient(session.run, timeout_s=10.0) as client:
             return Path(client.status()["mount"])

@@ -11,7 +11,7 @@ import typer
 from pfsfuse.ids import RepoName
 from pfsfuse.store.index import ReadTxn
 from pfsfuse.versions import repos
-from pfsfuse.versions.branches import branches
+from pfsfuse.versions.branches import MASTER, branches, create_branch, find_branch
 from pfsfuse.versions.commits import newest_good
 from pfsfuse.versions.model import Repo
 
@@ -59,9 +59,11 @@ def create_repo(
     ] = None,
     update: Annotated[bool, typer.Option("--update", help="Change a repo that exists.")] = False,
 ) -> None:
-    """Create a repo."""
+    """Create a repo with the branch master, which can be written at once."""
     with session.store.write() as txn:
-        repos.create_repo(txn, name, description=description, autocommit_s=autocommit, update=update)
+        made = repos.create_repo(txn, name, description=description, autocommit_s=autocommit, update=update)
+        if find_branch(txn, made.name, MASTER) is None:
+            create_branch(txn, made.name, MASTER)
 
 
 def list_repo(session: Session) -> None:

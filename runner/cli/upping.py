@@ -27,7 +27,7 @@ from runner.supervisor import (
     live_state,
 )
 
-from .mounting import Autocommit, Directory, check_point, seconds_of
+from .mounting import Autocommit, Directory, check_point, point_of, seconds_of
 from .servers import Parent, ReadyFd, announce, start_logging
 from .session import ROOT_VARIABLE, Session
 
@@ -128,8 +128,11 @@ def down(session: Session) -> None:
     """End what `pfs up` began: the runner with its containers, then the mount."""
     if bring_down(session.run):
         session.screen.note("down")
-    else:
-        session.screen.note("not up")
+        return
+    alone = point_of(session)
+    session.screen.note(
+        f"not up; the mount at {alone} runs alone, `pfs umount` ends it" if alone else "not up"
+    )
 
 
 def run_jobs(session: Session, ready_fd: ReadyFd = None, parent: Parent = None) -> None:

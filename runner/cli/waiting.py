@@ -20,6 +20,9 @@ _SUPERVISED_S = 60.0
 _ALONE_S = 3.0
 """How long a runner may be away: one that is supervised comes back."""
 
+_SILENT_S = 4.0
+"""Who waits longer is told what for: a commit that nobody finishes would keep them for ever."""
+
 Timeout = Annotated[
     float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Give up after so long.")
 ]
@@ -51,5 +54,6 @@ def _waiting(session: Session, timeout: float | None) -> Waiting:
         session.store,
         timeout_s=timeout,
         patience_s=lambda: _SUPERVISED_S if keeps_runner(session.run) else _ALONE_S,
-        say=session.screen.note if session.screen.verbose else lambda _: None,
+        say=session.screen.note,
+        say_after_s=0.0 if session.screen.verbose else _SILENT_S,
     )

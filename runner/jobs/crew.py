@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import trio
 
 START_S = 0.3
-"""What a start costs, about: as much work must be left for each worker to be worth another."""
+"""What a start costs, about: as much time one more worker must save at the pace of the work so far."""
 
 _LOOK_EVERY_S = 0.05
 
@@ -60,7 +60,8 @@ class Crew(Generic[Item]):
         elapsed = trio.current_time() - self._ready_since
         # What is half done counts half, so that long items need not end before their length is known.
         pace = (self._done + 0.5) / elapsed if elapsed > 0 else 0.0
-        return len(self._waiting) > pace * START_S
+        saved = len(self._waiting) / (self._tasks + 1)
+        return saved > pace * START_S
 
     async def _take(self, nursery: trio.Nursery) -> None:
         is_ready = False

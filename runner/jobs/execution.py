@@ -44,7 +44,7 @@ from .logs import LogWriter, Source
 from .merge import merge_outputs
 from .model import ContainerRecord, JobInputRef, JobRecord, JobState
 from .pool import Slot, WorkerPool
-from .recorder import Recorder
+from .recorder import Order, Recorder
 from .records import (
     change,
     containers,
@@ -106,6 +106,8 @@ class JobRun:
             self.base = _output_of(txn, self.parent)
         self._log = LogWriter(context.store, job)
         self._is_failure_noted = False
+        self._orders: list[Order] = []
+        """Records of containers, on their way to the store: the next run need not wait for them."""
 
     async def run(self) -> JobRecord:
         """Run the job to its end and return its final record.  Only cancellation and JobGoneError leave it undone."""
@@ -231,6 +233,8 @@ class JobRun:
         left = [container for container in planned.containers if container.number not in done]
         most = int(self.context.slots.total_tokens)
         await Crew(left, run_one, warm=self.pool.warm, most=most).run()
+        for order in self._orders:
+            await order.wait()
         if failed:
             first = min(failed, key=lambda record: record.number)
             more = (
@@ -239,7 +243,7 @@ class JobRun:
             raise JobFailed(f"container {first.number} failed: {first.reason}{more}")
 
     async def _run_container(self, container: Container, ready: Callable[[], None]) -> ContainerRecord:
-        """Run a container until it ends well or has had its tries; record and return what became of it."""
+        """Run a container until it ends well or has had its tries; have it recorded, and return what became of it."""
         attempt = 1
         while True:
             tried = _Try(self, container, attempt)
@@ -255,7 +259,9 @@ class JobRun:
                 await self._wait_for_mount(container.number)
                 continue
             if record.ok or attempt >= TRIES:
-                await self.context.recorder.write(partial(self._record, container, record, sealed))
+                self._orders.append(
+                    self.context.recorder.submit(partial(self._record, container, record, sealed))
+                )
                 return record
             self._log.note(container.number, f"attempt {attempt} failed: {record.reason}")
             attempt += 1

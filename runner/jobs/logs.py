@@ -15,13 +15,12 @@ from __future__ import annotations
 import enum
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
 from pfsfuse.errors import OutOfSpaceError
-from pfsfuse.ids import CommitId
 from pfsfuse.store.store import Store
 from pfsfuse.trees.contents import Contents, ContentsWriter, Reader
 from pfsfuse.trees.entry import Entry
@@ -55,11 +54,12 @@ class LogLine:
 
 def live_path(store: Store, job: JobRecord) -> Path:
     """Return where the log of a running job is."""
-    return _path(store, job.pipeline, job.id)
+    name = (job.pipeline or "job").replace("/", ".")
+    return _folder(store) / f"{job.id.hex()}-{name}.log"
 
 
-def _path(store: Store, pipeline: str, job_id: CommitId) -> Path:
-    return store.root / "logs" / f"{job_id.hex()}-{pipeline or 'job'}.log"
+def _folder(store: Store) -> Path:
+    return store.root / "logs"
 
 
 class LogWriter:
@@ -145,6 +145,14 @@ class LogWriter:
 def remove_log(store: Store, job: JobRecord) -> None:
     """Remove what a job that was deleted had logged so far."""
     live_path(store, job).unlink(missing_ok=True)
+
+
+def sweep_logs(store: Store, running: Iterable[JobRecord]) -> None:
+    """Remove the plain logs of all other jobs: a runner that was killed may leave some."""
+    kept = {live_path(store, job) for job in running}
+    for path in _folder(store).glob("*.log"):
+        if path not in kept:
+            path.unlink()
 
 
 def _line(container: int, source: Source, text: bytes, *, continues: bool = False) -> bytes:

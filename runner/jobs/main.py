@@ -49,6 +49,7 @@ async def run(store: Store, *, ready: Callable[[], None] = lambda: None) -> None
         point = await _wait_for_mount(mount)
         async with open_engine(store.run, store.id.hex()) as engine:
             await engine.remove_leftovers()
+            await mount.clear_views()
             with store.read() as txn:
                 start = cursor(txn)
             slots = trio.CapacityLimiter(SLOTS_PER_CPU * (os.cpu_count() or 1))

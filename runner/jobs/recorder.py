@@ -22,10 +22,18 @@ Write = Callable[[WriteTxn], None]
 
 
 @dataclass(slots=True)
-class _Order:
+class Order:
+    """Something to be written."""
+
     write: Write
     done: trio.Event = field(default_factory=trio.Event)
     error: PfsError | RunnerError | None = None
+
+    async def wait(self) -> None:
+        """Return when it is durable; raise what the write raised, or why nothing could be written."""
+        await self.done.wait()
+        if self.error is not None:
+            raise self.error
 
 
 class Recorder:
@@ -33,17 +41,19 @@ class Recorder:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._orders: list[_Order] = []
+        self._orders: list[Order] = []
         self._wanted = trio.Event()
 
-    async def write(self, write: Write) -> None:
-        """Return when *write* was done and is durable; raise what it raised, or why nothing could be written."""
-        order = _Order(write)
+    def submit(self, write: Write) -> Order:
+        """Have *write* done soon, behind what was submitted before."""
+        order = Order(write)
         self._orders.append(order)
         self._wanted.set()
-        await order.done.wait()
-        if order.error is not None:
-            raise order.error
+        return order
+
+    async def write(self, write: Write) -> None:
+        """Have *write* done, and wait for it."""
+        await self.submit(write).wait()
 
     async def serve(self) -> None:
         """Write what is wanted, until cancelled."""
@@ -56,7 +66,7 @@ class Recorder:
                 for order in orders:
                     order.done.set()
 
-    def _write_all(self, orders: list[_Order]) -> None:
+    def _write_all(self, orders: list[Order]) -> None:
         try:
             with self._store.write() as txn:
                 for order in orders:
@@ -66,7 +76,7 @@ class Recorder:
                 order.error = order.error or error
 
     @staticmethod
-    def _write_one(txn: WriteTxn, order: _Order) -> None:
+    def _write_one(txn: WriteTxn, order: Order) -> None:
         try:
             order.write(txn)
         except RunnerError as error:

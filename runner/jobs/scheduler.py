@@ -25,7 +25,7 @@ from runner.errors import RunnerError
 from runner.spec.model import Network
 
 from .execution import Context, JobGoneError, JobRun, finish_job
-from .logs import remove_log
+from .logs import remove_log, sweep_logs
 from .model import JobInputRef, JobRecord, JobState
 from .pool import WorkerPool, open_pool
 from .records import change, find_job, find_pipeline, jobs, set_cursor, work_of
@@ -73,6 +73,7 @@ class Scheduler:
         """Work until cancelled.  *listener* must listen from the runner's cursor on."""
         with self.store.read() as txn:
             self._waiting = {_key(job): job for job in jobs(txn) if not job.state.is_final}
+        sweep_logs(self.store, self._waiting.values())
         async with trio.open_nursery() as nursery:
             while True:
                 await self._take_news(listener)

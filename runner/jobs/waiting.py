@@ -57,17 +57,22 @@ class Waiting:
         timeout_s: float | None = None,
         patience_s: Callable[[], float] = lambda: 0.0,
         say: Callable[[str], None] = lambda _: None,
+        say_after_s: float = 0.0,
     ) -> None:
         """
         After *timeout_s* TimeIsUpError.  While there are jobs to run and no runner for longer than
-        *patience_s* says, UnavailableError.  *say* is told what is waited for if it takes long.
+        *patience_s* says, UnavailableError.  *say* is told what is waited for if that has not
+        happened after *say_after_s*.
         """
         self._store = store
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._patience_s = patience_s
         self._say = say
         self._runner_seen = time.monotonic()
-        self._said = ""
+        self._say_after_s = say_after_s
+        self._waits_for = ""
+        self._since = 0.0
+        self._is_said = False
 
     def for_commit(self, repo: RepoName, text: str) -> tuple[Commit, list[JobRecord]]:
         """
@@ -134,7 +139,7 @@ class Waiting:
             yield
             left = LOOK_EVERY_S if self._deadline is None else self._deadline - time.monotonic()
             if left <= 0:
-                raise TimeIsUpError(f"the time is up{': ' + self._said if self._said else ''}")
+                raise TimeIsUpError(f"the time is up{': ' + self._waits_for if self._waits_for else ''}")
             listener.wait(min(every_s, left))
 
     def _expect_runner(self, waits_for: str) -> None:
@@ -148,8 +153,11 @@ class Waiting:
             )
 
     def _tell(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
+        now = time.monotonic()
+        if text != self._waits_for:
+            self._waits_for, self._since, self._is_said = text, now, False
+        if not self._is_said and now - self._since >= self._say_after_s:
+            self._is_said = True
             self._say(text)
 
 

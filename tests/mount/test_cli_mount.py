@@ -34,7 +34,6 @@ def store(it: Up) -> Up:
     done = it.up()
     assert 0 == done.code, done.err
     it.pfs.ok("create", "repo", "data")
-    it.pfs.ok("create", "branch", "data@master")
     return it
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pfsfuse.mount.mountpoint import mount_kind
-from runner.supervisor import RUNNER
+from runner.supervisor import MOUNT, RUNNER
 from tests.support.up import Up
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(110)]
@@ -138,7 +138,7 @@ def test_a_log_is_followed_while_the_job_runs(it: Up, base_image: str) -> None:
     """
     The first line is printed while the job runs; after the last one `logs -f` ends.
     """
-    pipeline(it, base_image, "slow", ["echo begins; sleep 1; echo ends"])
+    pipeline(it, base_image, "slow", ["echo begins; sleep 3; echo ends"])
     change = put(it, "x")
     name = f"slow@{change}"
     it.until(lambda: it.pfs("inspect", "job", name).code == 0, "the job is made")
@@ -246,3 +246,37 @@ def test_a_deleted_pipeline_takes_its_output_along_unless_told_otherwise(it: Up,
     assert "x" == it.pfs.ok("get", "file", "second:/f").out
     assert ["data", "second"] == [repo["name"] for repo in it.pfs.ok("list", "repo", "-o", "json").json]
     assert 3 == it.pfs("inspect", "pipeline", "first").code
+
+
+def test_down_tidies_up_after_everything_was_killed_in_the_middle_of_a_job(it: Up, base_image: str) -> None:
+    """
+    kill -9 of supervisor, mount and runner at once; a dead mount and a container are left.
+    """
+    pipeline(it, base_image, "slow", ["echo begins; sleep 60"])
+    change = put(it, "x")
+    it.until(lambda: "begins" in it.pfs("logs", "--job", f"slow@{change}").out, "the job runs")
+    known = it.processes()
+    for who in known:
+        who.send(signal.SIGKILL)
+    assert all(who.wait(10) for who in known)
+
+    it.pfs.ok("down")
+
+    assert [] == containers(it)
+    assert mount_kind(it.point) is None
+    it.pfs.ok("fsck")
+
+
+def test_a_killed_mount_comes_back_and_the_job_is_done_again(it: Up, base_image: str) -> None:
+    """
+    kill -9 of the mount while a container runs: its /pfs is dead for ever, so it gets a new one.
+    """
+    pipeline(it, base_image, "slow", ["echo begins; sleep 1; cp /pfs/data/f /pfs/out"])
+    change = put(it, "x")
+    it.until(lambda: "begins" in it.pfs("logs", "--job", f"slow@{change}").out, "the job runs")
+
+    it.state.children[MOUNT].send(signal.SIGKILL)
+
+    it.pfs.ok("wait", "commit", f"data@{change}")
+    assert "x" == (it.point / "slow" / "master" / "f").read_text()
+    it.pfs.ok("fsck")

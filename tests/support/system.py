@@ -32,13 +32,16 @@ from pfsfuse.ids import BranchName, CommitId, RepoName
 from pfsfuse.mount.client import MountClient
 from pfsfuse.mount.mountpoint import mount_kind
 from pfsfuse.store.store import Store
-from pfsfuse.trees.contents import Contents, Reader
+from pfsfuse.trees.contents import Contents, ContentsWriter, Reader
 from pfsfuse.trees.entry import Entry, Kind
 from pfsfuse.trees.tree import Trees
 from pfsfuse.versions.branches import create_branch
 from pfsfuse.versions.changes import Listener, poke_after_writes
+from pfsfuse.versions.changesets import Put
 from pfsfuse.versions.commits import commit, resolve
+from pfsfuse.versions.fsck import check
 from pfsfuse.versions.model import BranchRef, Commit
+from pfsfuse.versions.owner import commit_changes
 from pfsfuse.versions.repos import create_repo
 from runner.jobs.creation import create_job, create_pipeline, delete_pipeline
 from runner.jobs.logs import LogLine, LogReader
@@ -140,7 +143,7 @@ class System:
         return path.read_text(errors="replace")[-6000:] if path.exists() else ""
 
     def close(self) -> None:
-        """End everything; fail if the runner, ended in good order, has left a container."""
+        """End everything; fail if the store is damaged, or the runner, ended in good order, left a container."""
         orderly = self.runner is not None and self.runner.poll() is None
         try:
             _stop(self.runner)
@@ -152,8 +155,10 @@ class System:
             _stop(self.mount)
         finally:
             self._unmount()
+            problems = check(self.store, self.trees)
             self.store.close()
             shutil.rmtree(self.root)
+        assert [] == problems
         if orderly:
             assert [] == left, "the runner left containers"
 
@@ -199,6 +204,17 @@ class System:
             with open(path, "ab" if name.endswith("+") else "wb") as file:
                 file.write(data)
         return self.finish(repo)
+
+    def put_without_mount(self, repo: str, files: Mapping[str, bytes]) -> CommitId:
+        """Commit files as `pfs put file` does while no mount runs."""
+        changes = []
+        for name, data in files.items():
+            writer = ContentsWriter(self.store.chunks)
+            writer.write(data)
+            entry = writer.finish().entry(mode=0o644, uid=0, gid=0, mtime_ns=time.time_ns())
+            changes.append(Put(tuple(name.encode().split(b"/")), entry))
+        ref = BranchRef(RepoName(repo), BranchName(MASTER))
+        return commit_changes(self.store, self.trees, ref, changes).id
 
     def finish(self, repo: str) -> CommitId:
         """Finish the open commit of master."""
@@ -312,6 +328,11 @@ class System:
             found = find_job(txn, pipeline, job_id)
         assert found is not None, f"no job {pipeline}@{job_id.hex()}"
         return found
+
+    def job_exists(self, pipeline: str, job_id: CommitId) -> bool:
+        """Say whether a job was made."""
+        with self.store.read() as txn:
+            return find_job(txn, pipeline, job_id) is not None
 
     def jobs(self, pipeline: str | None = None) -> list[JobRecord]:
         """Return jobs, oldest first."""

@@ -142,7 +142,8 @@ def test_what_is_not_there_is_not_found(data: Pfs, folder: Path) -> None:
     """
     A branch, a file, the content of a branch without commits.
     """
-    assert 'branch "master" not found in repo data' in data("list", "file", "data").err
+    assert "branch data@master has no finished commit yet" in data("list", "file", "data").err
+    assert 'branch "nope" not found in repo data' in data("list", "file", "data@nope").err
     data.ok("put", "file", "data", "-r", "-f", folder)
     assert 3 == data("get", "file", "data:/folder/nope").code
     assert 3 == data("get", "file", "data@nope:/folder/run.sh").code
@@ -195,11 +196,10 @@ def test_an_output_branch_is_written_by_its_pipeline_only(data: Pfs, folder: Pat
     """
     A branch with provenance refuses people, before their data is read.
     """
-    data.ok("create", "branch", "data@master")
     data.ok("create", "repo", "result")
-    data.ok("create", "branch", "result@master", "-p", "data@master")
+    data.ok("create", "branch", "result@made", "-p", "data@master")
 
-    done = data("put", "file", "result", "-r", "-f", "/no/such/folder")
+    done = data("put", "file", "result@made", "-r", "-f", "/no/such/folder")
 
     assert 10 == done.code
     assert "only its pipeline writes it" in done.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -84,7 +85,6 @@ def test_a_repo_that_does_not_exist_gets_a_suggestion(pfs: Pfs) -> None:
     The name of a repo, then that of a branch, is misspelled.
     """
     pfs.ok("create", "repo", "images")
-    pfs.ok("create", "branch", "images@master")
 
     repo, branch = pfs("inspect", "repo", "image"), pfs("inspect", "branch", "images@mastr")
 
@@ -133,7 +133,9 @@ def test_only_the_called_command_is_loaded() -> None:
     """
     assert [("list", "repo")] == commands.wanted(["-o", "json", "list", "repo", "--quiet"])
     assert [("logs",)] == commands.wanted(["logs", "--job", "x"])
-    assert list(commands.COMMANDS) == commands.wanted(["list"])
+    assert {"list"} == {words[0] for words in commands.wanted(["list"])}
+    assert list(commands.COMMANDS) == commands.wanted(["lst", "repo"])
+    assert list(commands.COMMANDS) == commands.wanted([])
 
 
 def test_without_a_command_the_help_is_shown(pfs: Pfs) -> None:
@@ -172,3 +174,27 @@ def test_a_folder_that_is_no_store_is_refused(pfs: Pfs, root: Path) -> None:
     assert 8 == done.code
     assert "neither empty nor a store" in done.err
     assert ["letter.txt"] == [path.name for path in root.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"), [("pfs li", "list"), ("pfs list co", "commit"), ("pfs list commit --num", "--number")]
+)
+def test_the_shell_completes_commands_and_options(root: Path, line: str, found: str) -> None:
+    """
+    What the script that `pfs --show-completion bash` prints asks for.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "runner.cli.main"],
+        cwd=SOURCES,
+        env={
+            **os.environ,
+            "_PFS_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split()) - 1),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert [found] == done.stdout.split()

@@ -39,14 +39,13 @@ def test_a_repo_that_others_are_made_from_is_kept(pfs: Pfs) -> None:
     """
     for name in ("data", "result"):
         pfs.ok("create", "repo", name)
-    pfs.ok("create", "branch", "data@master")
-    pfs.ok("create", "branch", "result@master", "-p", "data@master")
+    pfs.ok("create", "branch", "result@made", "-p", "data@master")
 
     refused = pfs("delete", "repo", "data")
 
     assert 4 == refused.code
-    assert "result@master" in refused.err
-    assert ["data@master"] == pfs.ok("inspect", "branch", "result@master", "-o", "json").json["provenance"]
+    assert "result@made" in refused.err
+    assert ["data@master"] == pfs.ok("inspect", "branch", "result@made", "-o", "json").json["provenance"]
     pfs.ok("delete", "repo", "data", "--force")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pfsfuse.ids import CommitId
-from runner.jobs.logs import LogLine, LogReader, LogWriter, Source, live_path
+from runner.jobs.logs import LogLine, LogReader, LogWriter, Source, live_path, sweep_logs
 from runner.jobs.model import JobRecord
 from runner.jobs.records import change
 from tests.support.versions import Versions
@@ -152,3 +152,17 @@ def test_the_log_of_a_job_that_has_not_begun_is_empty(versions: Versions, job: J
     There is no file.
     """
     assert [] == read_all(versions, job)
+
+
+def test_logs_that_nobody_writes_any_more_are_swept(versions: Versions, job: JobRecord) -> None:
+    """
+    A runner was killed after it had recorded the end of a job, before it removed the log.
+    """
+    ended = change(job, id=CommitId(b"fedcba9876543210"))
+    for each in (job, ended):
+        LogWriter(versions.store, each).close()
+
+    sweep_logs(versions.store, [job])
+
+    assert live_path(versions.store, job).exists()
+    assert not live_path(versions.store, ended).exists()
