@@ -81,7 +81,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 crash: setup
-	$(ROOTLY) $(BIN)/python -m pytest -rs -p no:cacheprovider tests/crash
+	$(ROOTLY) PFS_CRASH_KILLS=$${PFS_CRASH_KILLS:-20} $(BIN)/python -m pytest -rA -p no:cacheprovider tests/crash
 
 clients: setup
 	$(ROOTLY) $(BIN)/python -m tools.clients
