@@ -37,6 +37,7 @@ from pyfuse3 import (
 from .. import errors
 from ..trees.entry import Kind
 from .commits import Commits
+from .guard import unexpected
 from .places import KINDS, Attributes, LivePlace
 from .vfs import Caller, Changed, Vfs
 from .writers import died_by_signal
@@ -117,6 +118,12 @@ class Adapter(pyfuse3.Operations):
         self.vfs = vfs
         self.commits = commits
 
+    def _noted(self, inode: InodeT, ctx: RequestContext) -> None:
+        """Note which process is about to change something at *inode*."""
+        place = self.vfs.inodes.place(inode)
+        if isinstance(place, LivePlace):
+            place.home.written_by(ctx.pid)
+
     # Names
 
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
@@ -125,14 +132,16 @@ class Adapter(pyfuse3.Operations):
         raise AssertionError
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
-        with errno_for("forget"):
-            for inode, count in inode_list:
+        for inode, count in inode_list:
+            # Nobody waits for an answer, so even a FUSEError would end the mount.
+            with unexpected(f"forgetting inode {inode}"):
                 self.vfs.forget(inode, count)
 
     async def mkdir(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
     ) -> EntryAttributes:
         with errno_for("mkdir", parent_inode, name):
+            self._noted(parent_inode, ctx)
             return _entry(
                 await self.vfs.make(parent_inode, name, Kind.DIRECTORY, mode & ~ctx.umask, _caller(ctx))
             )
@@ -142,6 +151,7 @@ class Adapter(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext
     ) -> EntryAttributes:
         with errno_for("mknod", parent_inode, name):
+            self._noted(parent_inode, ctx)
             kind = KINDS[mode & 0o170000]
             target = rdev.to_bytes(8, "little") if kind in (Kind.CHARACTER, Kind.BLOCK) else b""
             made = await self.vfs.make(
@@ -154,6 +164,7 @@ class Adapter(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
         with errno_for("symlink", parent_inode, name):
+            self._noted(parent_inode, ctx)
             made = await self.vfs.make(
                 parent_inode, name, Kind.SYMLINK, 0o777, _caller(ctx), target=bytes(target)
             )
@@ -164,15 +175,18 @@ class Adapter(pyfuse3.Operations):
         self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
         with errno_for("link", inode, new_parent_inode, new_name):
+            self._noted(inode, ctx)
             return _entry(await self.vfs.link(inode, new_parent_inode, new_name))
         raise AssertionError
 
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         with errno_for("unlink", parent_inode, name):
+            self._noted(parent_inode, ctx)
             await self.vfs.remove(parent_inode, name, is_directory=False)
 
     async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         with errno_for("rmdir", parent_inode, name):
+            self._noted(parent_inode, ctx)
             await self.vfs.remove(parent_inode, name, is_directory=True)
 
     async def rename(
@@ -185,6 +199,7 @@ class Adapter(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> None:
         with errno_for("rename", parent_inode_old, name_old, parent_inode_new, name_new):
+            self._noted(parent_inode_new, ctx)
             await self.vfs.rename(parent_inode_old, name_old, parent_inode_new, name_new, flags)
 
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
@@ -208,6 +223,7 @@ class Adapter(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> EntryAttributes:
         with errno_for("setattr", inode):
+            self._noted(inode, ctx)
             changed = Changed(
                 size=attr.st_size if fields.update_size else None,
                 mode=attr.st_mode & 0o7777 if fields.update_mode else None,
@@ -281,6 +297,7 @@ class Adapter(pyfuse3.Operations):
         with errno_for("open", inode):
             fh = self.vfs.open(inode, flags, _caller(ctx))
             if flags & os.O_TRUNC:
+                self._noted(inode, ctx)
                 # libfuse has the kernel leave it to us (FUSE_CAP_ATOMIC_O_TRUNC); no SETATTR comes.
                 try:
                     await self.vfs.setattr(inode, Changed(size=0), fh)
@@ -294,6 +311,7 @@ class Adapter(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
         with errno_for("create", parent_inode, name):
+            self._noted(parent_inode, ctx)
             caller = _caller(ctx)
             made = await self.vfs.make(parent_inode, name, Kind.FILE, mode & ~ctx.umask, caller)
             try:

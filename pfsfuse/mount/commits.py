@@ -21,11 +21,12 @@ from collections.abc import Sequence
 
 import trio
 
-from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError
+from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError, StoreError
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.entry import Kind
-from ..versions.changesets import Append, Change, MakeDirectory, apply_to_overlay
+from ..trees.node import entry_references
+from ..versions.changesets import Append, Change, Delete, MakeDirectory, apply_one, check_changes
 from ..versions.commits import BranchHasOpenCommitError
 from ..versions.model import BranchRef, Commit
 from ..versions.overlay import Overlay
@@ -33,6 +34,7 @@ from ..versions.owner import commit_changes
 from ..versions.repos import find_repo
 from ..versions.staged import Node
 from ..versions.staged_tree import Found
+from .guard import unexpected
 from .handles import FileHandle
 from .home import BranchHome, detach
 from .kernel import Kernel
@@ -57,6 +59,16 @@ class NoOpenCommitError(NotFoundError):
 
     def __init__(self, ref: BranchRef) -> None:
         super().__init__(f"branch {ref} has no open commit; `pfs start commit {ref}` starts one")
+
+
+class UnflushedError(StoreError):
+    """A change set names bytes that its maker has not made visible to others."""
+
+    def __init__(self, path: tuple[bytes, ...]) -> None:
+        shown = b"/".join(path).decode("utf-8", "backslashreplace")
+        super().__init__(
+            f"the bytes of /{shown} are not in the store; flush the store before handing them over"
+        )
 
 
 class Commits:
@@ -93,8 +105,9 @@ class Commits:
         """
         Apply a change set of another process: into the open commit, or as a finished commit of its own.
 
-        Durable at return.
+        Durable at return.  UnflushedError if it names bytes that are not in the store.
         """
+        await trio.to_thread.run_sync(self._refuse_missing, changes)
         while True:
             home = self._home_if_any(ref)
             if home is not None and home.opened is not None:
@@ -104,7 +117,9 @@ class Commits:
                     lambda: commit_changes(self.store, self.vfs.trees, ref, changes, description=description)
                 )
             except BranchHasOpenCommitError:
-                await self._adopt_found(ref)
+                if not await self._adopt_found(ref):
+                    # A job's: only its maker writes it.
+                    raise
                 continue
             await self.refresh([ref])
             return made
@@ -115,11 +130,21 @@ class Commits:
         except NotFoundError:
             return None
 
-    async def _adopt_found(self, ref: BranchRef) -> None:
+    async def _adopt_found(self, ref: BranchRef) -> bool:
+        """Show the open commit of a branch that another process has started; say whether there is one."""
         opened = await trio.to_thread.run_sync(self.vfs.owner.find, ref)
         home = self._home_if_any(ref)
         if opened is not None and home is not None and home.opened is None:
             home.adopt(opened)
+        return opened is not None
+
+    def _refuse_missing(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change, Delete):
+                continue
+            for object_id, _ in entry_references(change.entry):
+                if not self.store.chunks.has(object_id):
+                    raise UnflushedError(change.path)
 
     async def _apply_to_open(self, home: BranchHome, changes: Sequence[Change]) -> Commit:
         # What the kernel still holds of a file that is appended to comes first.
@@ -127,13 +152,14 @@ class Commits:
         overlay = await home.begin()
         opened = home.opened
         assert opened is not None
+        check_changes(overlay, changes)
         stale: list[tuple[int, bytes]] = []
         for change in changes:
             before = overlay.resolve(change.path)
             size = _size_of(before)
-            apply_to_overlay(overlay, [change])
+            apply_one(overlay, change)
             stale += self._show_change(home, change, before, size)
-        await trio.to_thread.run_sync(overlay.sync)
+        await trio.to_thread.run_sync(overlay.sync_step())
         await self.kernel.forget_names(stale)
         return opened.record
 
@@ -252,8 +278,15 @@ class Commits:
             await trio.sleep(_LOOK_EVERY_S)
             now = time.monotonic()
             for home in [h for h in self.vfs.homes.values() if h.opened is not None]:
-                if self._is_due(home, now):
-                    await self._finish_quietly(home)
+                with unexpected(f"finishing the commit on {home.ref}"):
+                    await self._look_at(home, now)
+
+    async def _look_at(self, home: BranchHome, now: float) -> None:
+        if home.processes.any_killed():
+            home.is_held = True
+        if self._is_due(home, now):
+            self._not_before[home.ref] = now + _RETRY_S
+            await self._finish_quietly(home)
 
     def _is_due(self, home: BranchHome, now: float) -> bool:
         opened = home.opened
@@ -276,10 +309,10 @@ class Commits:
             await self._finish(home)
         except OutOfSpaceError as error:
             log.warning("commit on %s stays open: %s", home.ref, error)
-            self._not_before[home.ref] = time.monotonic() + _RETRY_S
         except PfsError:
             log.exception("commit on %s stays open", home.ref)
-            self._not_before[home.ref] = time.monotonic() + _RETRY_S
+        else:
+            del self._not_before[home.ref]
 
     def branch_of(self, place: LivePlace) -> BranchRef | None:
         """Return the branch whose root *place* is, or None."""
@@ -305,7 +338,8 @@ class Commits:
     async def forget_stale(self) -> None:
         """Tell the kernel of names that were put off, for ever."""
         async for names in self._stale_out:
-            await self.kernel.forget_names(names)
+            with unexpected("telling the kernel of changed names"):
+                await self.kernel.forget_names(names)
 
     async def drop(self, ref: BranchRef) -> None:
         """Throw the open commit of a branch away."""

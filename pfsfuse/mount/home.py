@@ -33,6 +33,7 @@ from ..versions.staged import Node, StagedDirectory, StagedFile
 from ..versions.staged_tree import Found
 from .handles import FileHandle
 from .places import LivePlace
+from .writers import Processes
 
 
 class Home:
@@ -120,26 +121,44 @@ class Home:
             for name, _ in self.trees.list(place.entry, after=after):
                 yield name
 
+    def written_by(self, pid: int) -> None:
+        """Note which process changes something."""
+
     # Staging; never awaits
 
     def stage(self, place: LivePlace, overlay: Overlay) -> Node:
         """Return the staged node of *place*, with its parents; PathNotFoundError for a removed directory."""
-        if place.follows is not None:
-            return self.stage(place.current, overlay)
-        staged = place.node
-        if staged is not None:
-            return staged
+        way = [place.current]
+        while way[-1].node is None and not way[-1].is_detached and way[-1].parent is not None:
+            way.append(way[-1].parent)
+        # From the first that is staged already down: paths may be longer than Python may recurse.
+        top = way.pop()
+        node = self._stage_top(top, overlay)
+        above = top
+        for below in reversed(way):
+            if above.is_detached:
+                raise PathNotFoundError(above.name)
+            if not isinstance(node, StagedDirectory):
+                raise NotADirectoryPathError(f"{_shown(above)} is not a directory")
+            node = overlay.promote(node, below.name)
+            below.show(node, overlay)
+            above = below
+        return node
+
+    @staticmethod
+    def _stage_top(place: LivePlace, overlay: Overlay) -> Node:
+        """Stage a place without staging its parents: it has none, no name, or a node."""
+        if place.node is not None:
+            return place.node
         if place.is_detached:
             assert place.entry is not None
             if place.entry.kind == Kind.DIRECTORY:
                 raise PathNotFoundError(place.name)
-            place.show(overlay.orphan(place.entry), overlay)
-        elif place.parent is None:
-            place.show(overlay.root, overlay)
+            node = overlay.orphan(place.entry)
         else:
-            place.show(overlay.promote(self.stage_directory(place.parent, overlay), place.name), overlay)
-        assert place.node is not None
-        return place.node
+            node = overlay.root
+        place.show(node, overlay)
+        return node
 
     def stage_directory(self, place: LivePlace, overlay: Overlay) -> StagedDirectory:
         """Return the staged node of a directory that can be changed; PathNotFoundError if it was removed."""
@@ -201,11 +220,16 @@ class Home:
 
     def place_of(self, directory: StagedDirectory) -> LivePlace:
         """Return the place of a staged directory, making places on the way to it that nobody looked up."""
-        if directory.parent is None:
-            return self.root
-        found = self.child(self.place_of(directory.parent), directory.name)
-        assert found is not None
-        return found
+        names: list[bytes] = []
+        while directory.parent is not None:
+            names.append(directory.name)
+            directory = directory.parent
+        place = self.root
+        for name in reversed(names):
+            found = self.child(place, name)
+            assert found is not None
+            place = found
+        return place
 
     def moved(
         self, place: LivePlace, old_parent: LivePlace, old_name: bytes, parent: LivePlace, name: bytes
@@ -244,6 +268,8 @@ class BranchHome(Home):
         self.opened: OpenCommit | None = None
         self.is_held = False
         """Whether the commit may be half of something, and so waits for a change or an explicit finish."""
+        self.processes = Processes()
+        """Who changed the open commit."""
         self._starting = trio.Lock()
         self.finish_lock = trio.Lock()
 
@@ -258,6 +284,9 @@ class BranchHome(Home):
         self.root.show(opened.overlay.root, opened.overlay)
         self.is_held = opened.is_recovered
         self.changed_at = time.monotonic()
+
+    def written_by(self, pid: int) -> None:
+        self.processes.add(pid)
 
     async def begin(self) -> Overlay:
         if not self.writable:
@@ -279,7 +308,7 @@ class BranchHome(Home):
                 self.adopt(opened)
 
     def _find_or_start(self) -> OpenCommit:
-        return self.owner.find(self.ref) or self.owner.start(self.ref)
+        return self.owner.find_or_start(self.ref)
 
     def settle(self, root: Entry) -> list[tuple[int, bytes]]:
         """
@@ -299,6 +328,7 @@ class BranchHome(Home):
         self.root.show(root, None)
         self.committed = root
         self.opened = self.overlay = None
+        self.processes.clear()
         return stale
 
     def _unlink_more_names(self, place: LivePlace, node: Node) -> list[tuple[int, bytes]]:
@@ -326,6 +356,7 @@ class BranchHome(Home):
             detach(place)
         self.opened = self.overlay = None
         self.root.show(self.committed, None)
+        self.processes.clear()
         return stale
 
     def advance(self, root: Entry) -> tuple[list[tuple[int, bytes]], list[int]]:

@@ -84,14 +84,14 @@ class Inodes:
 
 
 def _let_go(place: LivePlace) -> None:
-    """Unlink a forgotten place from its parent and from the staged node."""
-    if place.children:
-        # Its places below are known still; the last of them takes it along.
-        return
-    if place.node is not None and place.node.tag is place:
-        place.node.tag = None
-    parent = place.parent
-    if parent is not None and parent.children.get(place.name) is place:
-        del parent.children[place.name]
-        if parent.lookups <= 0 and parent.parent is not None:
-            _let_go(parent)
+    """Unlink a forgotten place from its parent and from the staged node, and parents that only it kept."""
+    # A place with places below it stays; the last of those takes it along.
+    current: LivePlace | None = place
+    while current is not None and not current.children:
+        if current.node is not None and current.node.tag is current:
+            current.node.tag = None
+        parent = current.parent
+        if parent is None or parent.children.get(current.name) is not current:
+            return
+        del parent.children[current.name]
+        current = parent if parent.lookups <= 0 and parent.parent is not None else None

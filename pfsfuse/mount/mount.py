@@ -21,6 +21,7 @@ import msgspec
 import pyfuse3
 import trio
 
+from ..store.index import Table
 from ..store.store import Store
 from ..trees.tree import Trees
 from ..versions.changes import LOOK_EVERY_S, Listener, poke_after_writes
@@ -28,6 +29,7 @@ from ..versions.owner import Owner
 from .adapter import Adapter, FuseKernel
 from .commits import AUTOCOMMIT_S, Commits
 from .control import Control
+from .guard import unexpected
 from .mountpoint import find_mount, prepare_point
 from .vfs import Vfs
 
@@ -52,6 +54,8 @@ class Mount:
         self.listener = Listener(store)
         self.started_at = time.time()
         self._refreshing = trio.Lock()
+        self._news: list[tuple[Table, bytes]] = []
+        """What others changed and is not shown yet."""
 
     async def run(self, *, ready: Callable[[], None] = lambda: None) -> None:
         """
@@ -81,34 +85,40 @@ class Mount:
         finally:
             # Unmounted on purpose only; after a fault the mount point must not look like an empty folder.
             pyfuse3.close(unmount=is_clean)
-            self._close()
+            self._close(is_clean=is_clean)
 
     @staticmethod
     def stop() -> None:
         """Have `run` unmount and return.  Of the thread that runs it."""
         pyfuse3.terminate()
 
-    def _close(self) -> None:
+    def _close(self, *, is_clean: bool) -> None:
         self.vfs.views.clear()
         self.listener.close()
-        self.owner.close()
+        half = [home.ref for home in self.vfs.homes.values() if home.is_held or not is_clean]
+        self.owner.close(half=half)
 
     async def _follow_changes(self) -> None:
         while True:
             with trio.move_on_after(LOOK_EVERY_S):
                 await trio.lowlevel.wait_readable(self.listener.socket)
-            await self.refresh()
+            with unexpected("showing what others changed"):
+                await self.refresh()
 
     async def _raise_read_ahead(self) -> None:
         # The kernel sets its own value when it has the answer to its first request, INIT.
         for delay_s in (0.05, 0.2, 1.0):
             await trio.sleep(delay_s)
-            _set_read_ahead(self.point)
+            with unexpected("raising the read-ahead"):
+                _set_read_ahead(self.point)
 
     async def refresh(self) -> None:
         """Show everything that other processes have committed up to now."""
         async with self._refreshing:
-            await self.commits.refresh_all(self.listener.news())
+            # Kept until they are shown, should that fail.
+            self._news += self.listener.news()
+            await self.commits.refresh_all(self._news)
+            self._news = []
 
     def status(self) -> dict[str, object]:
         """Return what `pfs status` shows of the mount."""

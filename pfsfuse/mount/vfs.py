@@ -643,6 +643,7 @@ class Vfs:
             raise _read_only(place)
         self._refuse_cut(handle)
         handle.used_at = time.monotonic()
+        place.home.written_by(handle.pid)
         overlay = await place.home.begin()
         file = place.home.stage_file(place, overlay)
         target = place.current.overlay_of_node()
@@ -717,7 +718,8 @@ class Vfs:
         if not isinstance(place, LivePlace) or place.follows is not None:
             return
         node = place.node
-        if isinstance(node, StagedFile) and node.parent is None:
+        is_followed = any(follower.lookups for follower in place.followers)
+        if isinstance(node, StagedFile) and node.parent is None and not is_followed:
             # Nobody can come to the bytes of an unlinked file any more: the kernel forgets it
             # only when the last descriptor is closed.
             place.overlay_of_node().bytes.release(node)

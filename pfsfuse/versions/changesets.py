@@ -81,15 +81,21 @@ def apply_to_overlay(overlay: Overlay, changes: ChangeSet) -> None:
     One that cannot be made raises InvalidNameError, NotADirectoryPathError or
     IsADirectoryPathError before anything is done.  OutOfSpaceError leaves the first ones done.
     """
+    check_changes(overlay, changes)
+    for change in changes:
+        apply_one(overlay, change)
+
+
+def check_changes(overlay: Overlay, changes: ChangeSet) -> None:
+    """Raise why *changes* cannot be applied, if so."""
     plan = _Plan(overlay.trees, overlay.resolve)
     for change in changes:
         plan.check(change)
         plan.add(change)
-    for change in changes:
-        _apply_one(overlay, change)
 
 
-def _apply_one(overlay: Overlay, change: Change) -> None:
+def apply_one(overlay: Overlay, change: Change) -> None:
+    """Apply one of several changes that were checked together."""
     if isinstance(change, Delete):
         _delete(overlay, change.path)
         return
@@ -287,8 +293,10 @@ __all__ = [
     "Delete",
     "MakeDirectory",
     "Put",
+    "apply_one",
     "apply_to_overlay",
     "apply_to_tree",
+    "check_changes",
     "decode_changes",
     "encode_changes",
 ]

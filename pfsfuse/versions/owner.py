@@ -14,12 +14,15 @@ Invariants:
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
+import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 
-from ..errors import ConflictError
+from ..errors import ConflictError, PfsError
 from ..ids import BranchName, RepoName
 from ..store.index import Table
 from ..store.store import Store
@@ -37,6 +40,8 @@ from .commits import (
 from .model import Branch, BranchRef, Commit, Origin, decode
 from .overlay import Overlay
 from .repos import repo
+
+log = logging.getLogger(__name__)
 
 
 class OwnedElsewhereError(ConflictError):
@@ -69,6 +74,8 @@ class Owner:
         self.trees = trees
         self._lock = _take_lock(store.staging / "owner.lock", wait_s)
         self.open: dict[BranchRef, OpenCommit] = {}
+        self._starting = threading.RLock()
+        """One journal must not be opened twice: threads take turns to find and start commits."""
 
     def recover(self) -> list[OpenCommit]:
         """Open the staging of every open commit that earlier owners left, and remove staging of others."""
@@ -77,14 +84,21 @@ class Owner:
             opened = [commit(txn, b.repo, b.open) for b in records if b.open is not None]
         for record in opened:
             if record.origin is Origin.USER:
-                self._adopt(record)
-        wanted = {found.overlay.scratch.name for found in self.open.values()}
+                self._recover_one(record)
+        wanted = {staging_name(record) for record in opened}
         for entry in os.scandir(self.store.staging):
             if entry.is_dir() and entry.name not in wanted:
                 shutil.rmtree(entry.path)
             elif entry.name.startswith("orphan-"):
                 os.unlink(entry.path)
         return list(self.open.values())
+
+    def _recover_one(self, record: Commit) -> None:
+        try:
+            self._adopt(record)
+        except PfsError as error:
+            # The other commits go on; whoever wants to write this one is told the same.
+            log.error("open commit %s cannot be recovered: %s", record.ref, error)
 
     def _adopt(self, record: Commit) -> OpenCommit:
         with self.store.read() as txn:
@@ -96,21 +110,29 @@ class Owner:
 
     def find(self, ref: BranchRef) -> OpenCommit | None:
         """Return the open commit of a branch, also one that another process has just started."""
-        found = self.open.get(ref)
-        if found is not None:
-            return found
-        with self.store.read() as txn:
-            line = find_branch(txn, ref.repo, ref.branch)
-            record = commit(txn, ref.repo, line.open) if line is not None and line.open is not None else None
-        if record is None or record.origin is not Origin.USER:
-            return None
-        return self._adopt(record)
+        with self._starting:
+            found = self.open.get(ref)
+            if found is not None:
+                return found
+            with self.store.read() as txn:
+                line = find_branch(txn, ref.repo, ref.branch)
+                wanted = line.open if line is not None else None
+                record = commit(txn, ref.repo, wanted) if wanted is not None else None
+            if record is None or record.origin is not Origin.USER:
+                return None
+            return self._adopt(record)
+
+    def find_or_start(self, ref: BranchRef) -> OpenCommit:
+        """Return the open commit of a branch, starting one if there is none."""
+        with self._starting:
+            return self.find(ref) or self.start(ref)
 
     def start(self, ref: BranchRef, *, description: str = "", explicit: bool = False) -> OpenCommit:
         """Start a commit; BranchHasOpenCommitError, OutputBranchError, RepoNotFoundError."""
-        with self.store.write() as txn:
-            record = start_commit(txn, ref.repo, ref.branch, description=description, explicit=explicit)
-        return self._adopt(record)
+        with self._starting:
+            with self.store.write() as txn:
+                record = start_commit(txn, ref.repo, ref.branch, description=description, explicit=explicit)
+            return self._adopt(record)
 
     def finish(self, opened: OpenCommit, *, description: str | None = None, error: str = "") -> Commit:
         """`seal` and `settle` in one, for a process where nobody else looks at the overlay."""
@@ -146,10 +168,14 @@ class Owner:
         del self.open[opened.branch]
         opened.overlay.discard()
 
-    def close(self) -> None:
-        """Journal what is open and give the ownership up."""
+    def close(self, *, half: Collection[BranchRef] = ()) -> None:
+        """
+        Journal what is open and give the ownership up.
+
+        The commits of the branches *half* may be half of something, as after a crash.
+        """
         for opened in self.open.values():
-            opened.overlay.close()
+            opened.overlay.close(in_good_order=opened.branch not in half)
         self.open.clear()
         os.close(self._lock)
 
