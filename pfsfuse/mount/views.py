@@ -86,7 +86,9 @@ class Views:
         home = None
         if writable:
             folder = self._scratch / f"{worker}-{next(self._serial)}"
-            base = out if out is not None else self._trees.empty_directory(mode=0o777)
+            base = out if out is not None else self._trees.empty_directory()
+            # Whatever user the command runs as; no change of the root itself is ever looked at.
+            base = msgspec.structs.replace(base, mode=0o777)
             home = ScratchHome(Overlay(self._trees, base, folder, objects=self._store.chunks))
             names[OUT] = home.root
         self._views[worker] = View(names, home)

@@ -144,6 +144,11 @@ class System:
         _kill(self.runner)
         self.runner = None
 
+    def stop_mount(self) -> None:
+        """Have the mount unmount and end."""
+        _stop(self.mount)
+        self.mount = None
+
     def stop_runner(self) -> None:
         """Have the runner end in good order."""
         _stop(self.runner)
