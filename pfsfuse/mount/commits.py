@@ -225,13 +225,29 @@ class Commits:
             await self._adopt_found(ref)
         if not force:
             await home.writers_gone(_RELEASE_S)
-        if force:
-            await self._flush_writers(home)
-            for handle in home.writers:
-                handle.is_cut = True
-        else:
             self.vfs.refuse_writers(home)
-        return await self._finish(home, description=description, error=error)
+            return await self._finish(home, description=description, error=error)
+        await self._flush_writers(home)
+        cut = list(home.writers)
+        for handle in cut:
+            handle.is_cut = True
+        done = await self._finish(home, description=description, error=error)
+        self._part_from(cut)
+        return done
+
+    def _part_from(self, cut: list[FileHandle]) -> None:
+        """
+        Give the files of cut handles new inodes.
+
+        The kernel goes on taking writes into the pages of the old ones; nobody else may see those.
+        """
+        stale: list[tuple[int, bytes]] = []
+        for handle in cut:
+            place = handle.place
+            if isinstance(place, LivePlace) and place.parent is not None and not place.is_detached:
+                stale.append((place.parent.ino, place.name))
+                detach(place)
+        self._forget_later(stale)
 
     async def _flush_writers(self, home: BranchHome) -> None:
         await self.kernel.forget_inodes(sorted({h.place.ino for h in home.writers}))

@@ -16,7 +16,9 @@ import trio
 from ..errors import (
     CrossBranchError,
     NotADirectoryPathError,
+    OutOfSpaceError,
     PathNotFoundError,
+    PfsError,
     ReadOnlyError,
     StoreError,
 )
@@ -42,6 +44,8 @@ class Home:
         self.root = LivePlace(self, None, b"")
         self.root.show(root, None)
         self.overlay: Overlay | None = None
+        self.lost: PfsError | None = None
+        """Why bytes that were written could not be kept; the first of several reasons."""
         self.writers: set[FileHandle] = set()
         """Handles that are open for writing."""
         self._closed = trio.Event()
@@ -56,6 +60,16 @@ class Home:
         After it the caller must not await before its change is done.
         """
         raise AssertionError("a kind of home that cannot be written")
+
+    def lose(self, error: PfsError) -> None:
+        """
+        Note that bytes which were written could not be kept.
+
+        The kernel had taken them already, so who wrote them may never ask what became of them.
+        """
+        kind = OutOfSpaceError if isinstance(error, OutOfSpaceError) else StoreError
+        # A new error: the traceback of that one would keep the file open.
+        self.lost = self.lost or kind(str(error))
 
     # Looking; never awaits
 
@@ -324,6 +338,9 @@ class BranchHome(Home):
             if isinstance(parent, LivePlace) and parent.children.get(name) is place:
                 del parent.children[name]
                 stale.append((parent.ino, name))
+        if stale and place.parent is not None:
+            # The name that stays has a link count to be looked up again.
+            stale.append((place.parent.ino, place.name))
         return stale
 
     def dropped(self) -> list[tuple[int, bytes]]:

@@ -95,7 +95,8 @@ class Mount:
     def _close(self, *, is_clean: bool) -> None:
         self.vfs.views.clear()
         self.listener.close()
-        half = [home.ref for home in self.vfs.homes.values() if home.is_held or not is_clean]
+        # Who had a file open for writing was not done, and what the kernel held of it may be lost.
+        half = [h.ref for h in self.vfs.homes.values() if h.is_held or h.writers or not is_clean]
         self.owner.close(half=half)
 
     async def _follow_changes(self) -> None:

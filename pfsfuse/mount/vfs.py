@@ -647,11 +647,15 @@ class Vfs:
         overlay = await place.home.begin()
         file = place.home.stage_file(place, overlay)
         target = place.current.overlay_of_node()
-        if place.follows is None:
-            target.write(file, offset, data)
-        else:
-            for at, start, end in place.to_file_ranges(offset, len(data)):
-                target.write(file, at, data[start:end])
+        try:
+            if place.follows is None:
+                target.write(file, offset, data)
+            else:
+                for at, start, end in place.to_file_ranges(offset, len(data)):
+                    target.write(file, at, data[start:end])
+        except PfsError as error:
+            place.home.lose(error)
+            raise
         return len(data)
 
     @staticmethod
@@ -711,10 +715,14 @@ class Vfs:
     def forget(self, ino: int, count: int) -> None:
         """The kernel dropped *count* look-ups."""
         place = self.inodes.forget(ino, count)
-        if isinstance(place, LivePlace) and isinstance(place.node, StagedFile) and place.node.parent is None:
-            # Unlinked, and nobody has it open any more.
-            if not any(follower.lookups for follower in place.followers):
-                place.overlay_of_node().bytes.release(place.node)
+        if not isinstance(place, LivePlace) or place.follows is not None:
+            return
+        node = place.node
+        is_followed = any(follower.lookups for follower in place.followers)
+        if isinstance(node, StagedFile) and node.parent is None and not is_followed:
+            # Nobody can come to the bytes of an unlinked file any more: the kernel forgets it
+            # only when the last descriptor is closed.
+            place.overlay_of_node().bytes.release(node)
 
     # What others did
 

@@ -86,7 +86,9 @@ class Views:
         home = None
         if writable:
             folder = self._scratch / f"{worker}-{next(self._serial)}"
-            base = out if out is not None else self._trees.empty_directory(mode=0o777)
+            base = out if out is not None else self._trees.empty_directory()
+            # Whatever user the command runs as; no change of the root itself is ever looked at.
+            base = msgspec.structs.replace(base, mode=0o777)
             home = ScratchHome(Overlay(self._trees, base, folder, objects=self._store.chunks))
             names[OUT] = home.root
         self._views[worker] = View(names, home)
@@ -95,7 +97,8 @@ class Views:
         """
         End the run: return what is in `out`, with all its bytes durable in the store.
 
-        Writes to it fail from now on.  ViewNotFoundError, ConflictError if it is sealed already.
+        Writes to it fail from now on.  ViewNotFoundError, ConflictError if it is sealed already,
+        and the error of a write that failed, whether or not the run cared: its output is not whole.
         """
         view = self._views.get(worker)
         if view is None or view.home is None:
@@ -105,6 +108,8 @@ class Views:
             raise ConflictError(f"the output of worker {worker} is sealed already")
         await _until_released(home)
         home.is_sealed = True
+        if home.lost is not None:
+            raise home.lost
         sealed = await trio.to_thread.run_sync(self._seal, overlay)
         for node in overlay.root.staged():
             if isinstance(node.tag, LivePlace) and node.sealed is not None:

@@ -13,8 +13,10 @@ Promises:
 from __future__ import annotations
 
 import enum
+import os
 import secrets
 import shutil
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -90,8 +92,17 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Tell whether the container was there when it was last needed."""
-        return self._death is None
+        """Tell whether the container is there, as far as its connection shows."""
+        return self._death is None and (self._busy or not self._is_closed())
+
+    def _is_closed(self) -> bool:
+        """Tell whether the shim, which says nothing between runs, has closed the connection."""
+        try:
+            return self._stream.socket.fileno() < 0 or not _peek(self._stream.socket)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     async def run(self, command: Command, on_output: OnOutput | None = None) -> Outcome:
         """
@@ -208,6 +219,12 @@ class Worker:
     def _raise_if_dead(self) -> None:
         if self._death is not None:
             raise self._death
+
+
+def _peek(connection: trio.socket.SocketType) -> bytes:
+    """Return what can be received at once; BlockingIOError if nothing, nothing if the other end is gone."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as own:
+        return own.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
 
 @asynccontextmanager

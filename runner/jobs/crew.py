@@ -58,8 +58,10 @@ class Crew(Generic[Item]):
 
     def _is_worth_it(self) -> bool:
         elapsed = trio.current_time() - self._ready_since
+        if elapsed < _LOOK_EVERY_S:
+            return False
         # What is half done counts half, so that long items need not end before their length is known.
-        pace = (self._done + 0.5) / elapsed if elapsed > 0 else 0.0
+        pace = (self._done + 0.5) / elapsed
         saved = len(self._waiting) / (self._tasks + 1)
         return saved > pace * START_S
 

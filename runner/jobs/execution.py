@@ -62,7 +62,7 @@ log = logging.getLogger(__name__)
 TRIES = 3
 PREV = b"prev"
 _LOOK_FOR_MOUNT_S = 0.1
-_RETRY_S = 5.0
+_RETRY_S = 1.0
 
 _SOURCES = {Stream.OUT: Source.OUT, Stream.ERR: Source.ERR}
 
@@ -131,7 +131,7 @@ class JobRun:
         """Return the job's output, and a remark on it."""
         await trio.to_thread.run_sync(self._begin)
         planned = await self._plan_and_check_image()
-        if self._is_empty(planned):
+        if planned is None:
             root = self.base if self.base is not None else self._empty_tree()
             return root, "no new data: nothing was run"
         await self._run_containers(planned)
@@ -152,8 +152,9 @@ class JobRun:
             self._write_job(txn)
             open_output(txn, self.job)
 
-    async def _plan_and_check_image(self) -> Plan:
-        made: list[Plan | str] = []
+    async def _plan_and_check_image(self) -> Plan | None:
+        """Return the plan, recorded; None if there is nothing to run."""
+        made: list[Plan] = []
 
         async def check() -> None:
             image = await self.pool.check_image()
@@ -164,7 +165,8 @@ class JobRun:
 
         await _side_by_side(check, make_plan)
         (planned,) = made
-        assert isinstance(planned, Plan)
+        if self._is_empty(planned):
+            return None
         await trio.to_thread.run_sync(self._note_plan, planned)
         return planned
 

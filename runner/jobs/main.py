@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import trio
 
@@ -46,7 +45,7 @@ async def run(store: Store, *, ready: Callable[[], None] = lambda: None) -> None
     try:
         poke_after_writes(store)
         mount = AsyncMountClient(store.run)
-        point = await _wait_for_mount(mount)
+        await _wait_for_mount(mount)
         async with open_engine(store.run, store.id.hex()) as engine:
             await engine.remove_leftovers()
             await mount.clear_views()
@@ -60,21 +59,23 @@ async def run(store: Store, *, ready: Callable[[], None] = lambda: None) -> None
                     nursery.start_soon(mount.watch)
                     nursery.start_soon(recorder.serve)
                     ready()
-                    await Scheduler(context, engine, point).run(listener)
+                    await Scheduler(context, engine).run(listener)
     finally:
         os.close(lock)
 
 
-async def _wait_for_mount(mount: AsyncMountClient) -> Path:
+async def _wait_for_mount(mount: AsyncMountClient) -> None:
     said = False
     while True:
         try:
-            return Path((await mount.status())["mount"])
+            await mount.status()
         except UnavailableError as error:
             if not said:
                 log.info("waiting for the mount: %s", error)
                 said = True
             await trio.sleep(0.1)
+        else:
+            return
 
 
 def _take_lock(store: Store) -> int:

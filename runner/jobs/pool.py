@@ -52,7 +52,6 @@ class WorkerPool:
         self,
         engine: Engine,
         mount: AsyncMountClient,
-        point: Path,
         nursery: trio.Nursery,
         *,
         name: str,
@@ -61,7 +60,6 @@ class WorkerPool:
     ) -> None:
         self._engine = engine
         self._mount = mount
-        self._point = point
         self._nursery = nursery
         self._name = re.sub(r"[^A-Za-z0-9_.-]", "-", name)
         self.image = image
@@ -99,12 +97,13 @@ class WorkerPool:
     ) -> None:
         # The directory must be there before the container is made: Podman looks at it.
         life = await self._mount.set_view(name, {}, writable=False)
+        point = Path((await self._mount.status())["mount"])
         slot = None
         try:
             async with self._engine.worker(
                 name=name,
                 image=self.image,
-                pfs=self._point / ".workers" / name,
+                pfs=point / ".workers" / name,
                 network=self.network.value,
                 env={"PPS_POD_NAME": name},
             ) as worker:
@@ -136,19 +135,14 @@ class WorkerPool:
                 slot.ended.set()
         return f"{image.name}@{image.id}"
 
-    def end_idle(self) -> None:
-        """Remove the workers that nobody uses."""
-        while self._idle:
-            self._idle.pop().ended.set()
-
 
 @asynccontextmanager
 async def open_pool(
-    engine: Engine, mount: AsyncMountClient, point: Path, *, name: str, image: str, network: Network
+    engine: Engine, mount: AsyncMountClient, *, name: str, image: str, network: Network
 ) -> AsyncIterator[WorkerPool]:
     """A pool; its containers are gone at the end."""
     async with trio.open_nursery() as nursery:
-        pool = WorkerPool(engine, mount, point, nursery, name=name, image=image, network=network)
+        pool = WorkerPool(engine, mount, nursery, name=name, image=image, network=network)
         try:
             yield pool
         finally:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import trio
 
@@ -56,12 +55,10 @@ class _Lane:
 class Scheduler:
     """See the module."""
 
-    def __init__(self, context: Context, engine: Engine, point: Path) -> None:
-        """*point* is where the store is mounted."""
+    def __init__(self, context: Context, engine: Engine) -> None:
         self.context = context
         self.store = context.store
         self._engine = engine
-        self._point = point
         self._waiting: dict[tuple[str, CommitId], JobRecord] = {}
         """Jobs that are not final."""
         self._lanes: dict[str, _Lane] = {}
@@ -98,7 +95,7 @@ class Scheduler:
             for table, key in touched:
                 if table is Table.DOCUMENTS and key.startswith(b"job\0"):
                     self._note_job(txn, key)
-            for lane in self._lanes.values():
+            for lane in list(self._lanes.values()):
                 self._look_at_lane(txn, lane)
 
     def _trigger(self, touched: list[tuple[Table, bytes]], seen: int) -> None:
@@ -125,6 +122,7 @@ class Scheduler:
             log.info("job %s was deleted and is killed", job.name)
             lane.scope.cancel()
         elif job is None and lane.pipeline and find_pipeline(txn, lane.pipeline) is None:
+            self._give_lane_up(lane)
             lane.todo.close()
 
     # Starting
@@ -177,26 +175,29 @@ class Scheduler:
                 async with open_pool(
                     self._engine,
                     self.context.mount,
-                    self._point,
                     name=job.pipeline or f"job-{job.id.hex()[:8]}",
                     image=image,
                     network=network,
                 ) as pool:
                     while job is not None and self._needs(job) == (image, network):
                         await self._run_job(lane, job, pool)
-                        job = await self._next_job(lane, todo, pool)
+                        job = await self._next_job(lane, todo)
 
-    async def _next_job(
-        self, lane: _Lane, todo: trio.MemoryReceiveChannel[JobRecord], pool: WorkerPool
-    ) -> JobRecord | None:
+    async def _next_job(self, lane: _Lane, todo: trio.MemoryReceiveChannel[JobRecord]) -> JobRecord | None:
         """Wait for a job; None, with the lane given up, when there will be none soon."""
-        with trio.move_on_after(_IDLE_WORKERS_S if lane.pipeline else 0):
-            try:
-                return await todo.receive()
-            except trio.EndOfChannel:
-                pass
-        del self._lanes[lane.repo]
+        if lane.pipeline:
+            with trio.move_on_after(_IDLE_WORKERS_S):
+                try:
+                    return await todo.receive()
+                except trio.EndOfChannel:
+                    return None
+        # No await since the last job ended, or since the wait did: no job can have been handed over.
+        self._give_lane_up(lane)
         return None
+
+    def _give_lane_up(self, lane: _Lane) -> None:
+        if self._lanes.get(lane.repo) is lane:
+            del self._lanes[lane.repo]
 
     def _needs(self, job: JobRecord) -> tuple[str, Network]:
         """Return what decides whether a warm worker will do."""

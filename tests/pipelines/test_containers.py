@@ -548,7 +548,7 @@ async def test_a_killed_runner_leaves_no_container_and_no_service(base_image: st
         "from pathlib import Path\n"
         "from runner.containers import Command, open_engine\n"
         "async def report(stream, data):\n"
-        "    print('running', flush=True)\n"
+        "    print('running\\n', end='', flush=True)\n"
         "async def main():\n"
         "    async with open_engine(Path(sys.argv[1]), sys.argv[2]) as engine:\n"
         "        async with engine.worker(name='w0', image=sys.argv[3], network='none') as worker:\n"

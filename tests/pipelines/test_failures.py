@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -230,3 +231,29 @@ def test_containers_reach_a_server_on_the_host_unless_they_want_no_network(
     assert {"got": b"from the host\n"} == system.files("fetches")
     assert JobState.FAILURE is system.jobs("cannot")[-1].state
     assert any(b"Network is unreachable" in line.text for line in system.log(system.jobs("cannot")[-1]))
+
+
+def test_on_a_full_disk_jobs_fail_and_the_next_one_succeeds_when_there_is_room(
+    base_image: str, run_dir: Path
+) -> None:
+    """
+    The store has a disk of 64 MB.  The command runs into its end and does not care; since it then
+    makes room again, what it could write would pass for a whole output.
+    """
+    with System(base_image, memory=run_dir, disk="64m") as system:
+        system.create_repo("sizes")
+        script = [
+            "head -c 20000000 /dev/zero > /pfs/out/ballast",
+            "head -c $(cat /pfs/sizes/bytes) /dev/zero > /pfs/out/zeros 2>/dev/null",
+            "rm /pfs/out/ballast",
+        ]
+        system.create_pipeline("careless", [reads("sizes", "global")], script)
+
+        (failed,) = system.wait_ended(system.put("sizes", {"bytes": b"60000000"}))
+        system.until(lambda: shutil.disk_usage(system.store.root).free > 50_000_000, "there is room again")
+        (fits,) = system.wait_ended(system.put("sizes", {"bytes": b"30000000"}))
+
+        assert JobState.FAILURE is failed.state
+        assert "no space left" in failed.reason
+        assert JobState.SUCCESS is fits.state, fits.reason
+        assert 30_000_000 == len(system.mounted("careless")["zeros"])

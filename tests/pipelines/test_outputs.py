@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -210,3 +211,30 @@ def test_an_empty_output_is_an_empty_directory(shared_system: System) -> None:
     root = shared_system.commit(job.output_repo).root
     assert root is not None
     assert (Kind.DIRECTORY, 0) == (root.kind, root.files)
+
+
+def test_an_image_with_a_user_of_its_own_can_write_its_output_in_every_job(shared_system: System) -> None:
+    """
+    User 1000 runs the command; the second job begins with the output that the first one left.
+    """
+    system = shared_system
+    name = f"localhost/pfs-user-{system.store.id.hex()[:8]}:latest"
+    text = f"FROM {system.image}\nUSER 1000:1000\n"
+    subprocess.run(
+        ["podman", "build", "--quiet", "--tag", name, "-"],
+        input=text.encode(),
+        check=True,
+        capture_output=True,
+    )
+    try:
+        system.create_repo("people")
+        script = "set -e; id -u >> /pfs/out/ids; mkdir /pfs/out/$(ls /pfs/people)"
+        system.create_pipeline("somebody", [reads("people", EACH_FILE)], script, image=name)
+        for file in ("a", "b"):
+            system.wait(system.put("people", {file: b"x"}))
+    finally:
+        subprocess.run(["podman", "rmi", "--force", name], check=True, capture_output=True)
+
+    assert {"ids": b"1000\n1000\n"} == system.files("somebody")
+    assert ["a", "b", "ids"] == sorted(os.listdir(system.point / "somebody" / "master"))
+    assert 1000 == (system.point / "somebody" / "master" / "ids").stat().st_uid

@@ -185,6 +185,46 @@ def test_changes_that_come_while_no_runner_runs_are_not_forgotten(own_system: Sy
     assert {"all": b"a\nb\n"} == system.files("all", second)
 
 
+def test_an_idle_worker_that_was_killed_costs_no_try(own_system: System) -> None:
+    """
+    Somebody removed the warm containers; the next job is given new ones.
+    """
+    system = own_system
+    system.create_repo("data")
+    system.create_pipeline("unlucky", [reads("data", "reduce")], GATE, parallelism=4)
+    change = system.put("data", dict.fromkeys("abcd", b"1"))
+    for gate in system.wait_at_gates(4):
+        system.open_gate(gate)
+    system.wait(change)
+    names = system.containers()
+    assert 4 == len(names)
+
+    subprocess.run(["podman", "rm", "--force", "--time", "0", *names], check=True, capture_output=True)
+    change = system.put("data", {"a": b"2"})
+    for gate in system.wait_at_gates(4):
+        system.open_gate(gate)
+
+    (job,) = system.wait(change)
+    assert [1] * 4 == [run.attempts for run in system.runs(job)]
+
+
+def test_a_store_that_is_mounted_elsewhere_is_found_by_the_runner(own_system: System) -> None:
+    """
+    The mount is stopped and started on another folder while the runner runs.
+    """
+    system = own_system
+    system.create_repo("data")
+    system.create_pipeline("follows", [reads("data")], "cat /pfs/data/* >> /pfs/out/all")
+    system.wait(system.put("data", {"a": b"a\n"}))
+
+    system.stop_mount()
+    system.point = system.root / "elsewhere"
+    system.start_mount()
+    system.wait(system.put("data", {"b": b"b\n"}))
+
+    assert {"all": b"a\nb\n"} == system.mounted("follows")
+
+
 # --- logs -----------------------------------------------------------------------------------------
 
 

@@ -61,12 +61,19 @@ class System:
     """See the module."""
 
     def __init__(
-        self, image: str, *, memory: Path | None = None, autocommit_s: float = 0.2, run: bool = True
+        self,
+        image: str,
+        *,
+        memory: Path | None = None,
+        autocommit_s: float = 0.2,
+        run: bool = True,
+        disk: str = "",
     ) -> None:
         """
         *memory* is a folder of the session: finding the OCI runtime that works takes a second.
 
-        *run* says whether the runner is started; the mount always is.
+        *run* says whether the runner is started; the mount always is.  *disk*, such as "64m", is
+        the size of a disk for the store alone.
         """
         self.image = image
         self._memory = memory
@@ -74,6 +81,11 @@ class System:
         self.point = self.root / "pfs"
         self.autocommit_s = autocommit_s
         self._run = run
+        self._has_disk = bool(disk)
+        if disk:
+            (self.root / "store").mkdir()
+            command = ["mount", "-t", "tmpfs", "-o", f"size={disk}", "pfs-test", self.root / "store"]
+            subprocess.run(command, check=True)
         self.store = Store(self.root / "store")
         poke_after_writes(self.store)
         self.trees = Trees(self.store.chunks)
@@ -132,6 +144,11 @@ class System:
         _kill(self.runner)
         self.runner = None
 
+    def stop_mount(self) -> None:
+        """Have the mount unmount and end."""
+        _stop(self.mount)
+        self.mount = None
+
     def stop_runner(self) -> None:
         """Have the runner end in good order."""
         _stop(self.runner)
@@ -157,6 +174,8 @@ class System:
             self._unmount()
             problems = check(self.store, self.trees)
             self.store.close()
+            if self._has_disk:
+                subprocess.run(["umount", "--lazy", self.root / "store"], check=True)
             shutil.rmtree(self.root)
         assert [] == problems
         if orderly:

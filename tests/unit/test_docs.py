@@ -7,11 +7,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from pfsfuse.store.index import Table
+from pfsfuse.versions.model import Branch, Commit, Repo
+from pfsfuse.versions.replay import IN_GOOD_ORDER, Replay
 from runner.cli import exits
 from runner.cli.commands import COMMANDS
 from runner.cli.exits import Exit
+from runner.jobs.model import ContainerRecord, JobRecord, PipelineRecord
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("pfsfuse", "runner")
@@ -110,6 +115,39 @@ def test_every_invariant_is_stated_where_the_list_says() -> None:
 
     assert rows
     assert [] == wrong
+
+
+def test_the_format_has_every_table_of_the_index() -> None:
+    """
+    Tables are listed by name in docs/format.md, with those that are journaled marked.
+    """
+    rows = re.findall(r"^\| `(\w+)` \| (yes)?", (ROOT / "docs/format.md").read_text(), re.MULTILINE)
+
+    assert {(table.label, table.journaled) for table in Table} <= {
+        (label, bool(mark)) for label, mark in rows
+    }
+
+
+@pytest.mark.parametrize("kind", [Repo, Branch, Commit, PipelineRecord, JobRecord, ContainerRecord])
+def test_the_format_has_every_field_of_a_record(kind: type[msgspec.Struct]) -> None:
+    """
+    A record is a row of docs/format.md; its fields stand there by the names that are stored.
+    """
+    (row,) = re.findall(
+        rf"^\| {kind.__name__} \| (.*) \|$", (ROOT / "docs/format.md").read_text(), re.MULTILINE
+    )
+
+    assert [] == [f.encode_name for f in msgspec.structs.fields(kind) if f"`{f.encode_name}`" not in row]
+
+
+def test_the_format_has_every_record_of_a_journal() -> None:
+    """
+    What can be redone is what may stand in the journal of an open commit.
+    """
+    listed = re.findall(r'^\| `\["(\w+)"', (ROOT / "docs/format.md").read_text(), re.MULTILINE)
+    redone = [name.removeprefix("_redo_") for name in vars(Replay) if name.startswith("_redo_")]
+
+    assert sorted([*redone, IN_GOOD_ORDER]) == sorted(listed)
 
 
 def test_the_exit_codes_of_the_reference_are_those_of_the_program() -> None:
