@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -39,7 +40,6 @@ from ..errors import (
     PathNotFoundError,
     PfsError,
     ReadOnlyError,
-    StoreError,
 )
 from ..ids import BranchName, RepoName
 from ..names import DEFAULT_PROJECT, MAX_NAME_BYTES
@@ -52,10 +52,11 @@ from ..versions.branches import MASTER, branch, create_branch, delete_branch, fi
 from ..versions.branches import branches as list_branches
 from ..versions.commits import list_commits, newest_good, resolve
 from ..versions.model import BranchRef, Commit
+from ..versions.overlay import Overlay
 from ..versions.owner import Owner
 from ..versions.repos import create_repo, delete_repo, find_repo, repos
 from ..versions.staged import StagedDirectory, StagedFile, StagedLeaf
-from .handles import DirectoryHandle, FileHandle, Handles
+from .handles import CutOffError, DirectoryHandle, FileHandle, Handles
 from .home import BranchHome, Home, same_home
 from .inodes import Inodes
 from .places import KINDS, Attributes, FrozenPlace, GeneratedPlace, LivePlace, Place, TextPlace
@@ -122,7 +123,8 @@ class Vfs:
         self._generated: dict[tuple[str, ...], GeneratedPlace] = {}
         self._chunks: Recent[bytes] = Recent(_CHUNK_CACHE_BYTES)
         self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="pfs-decode")
-        self._commit_roots: dict[tuple[str, ...], FrozenPlace] = {}
+        # Kept by the inode table as long as the kernel knows them.
+        self._commit_roots: WeakValueDictionary[tuple[str, ...], FrozenPlace] = WeakValueDictionary()
         self._room: tuple[float, Room] | None = None
         self.forget_later: Callable[[list[tuple[int, bytes]]], None] = lambda names: None
         """Takes (directory inode, name) pairs that the kernel has to look up again, soon."""
@@ -370,7 +372,7 @@ class Vfs:
             self._refuse_cut(self.handles.get(fh, FileHandle))
         if changed == Changed():
             return place.attributes()
-        overlay = await place.home.begin()
+        overlay = await self._begin_at(place)
         if changed.size is not None:
             if place.is_directory:
                 raise IsADirectoryPathError("a directory has no length to set")
@@ -497,17 +499,20 @@ class Vfs:
         match parent.parts:
             case () | (".projects", _) if is_directory:
                 full = RepoName(name if not parent.parts else f"{parent.parts[1]}/{name}")
-                await trio.to_thread.run_sync(self._remove_empty_repo, full)
+                await self._remove_empty_repo(full)
             case ("repo", repo_name) if is_directory:
                 await self._remove_branch(BranchRef(RepoName(repo_name), BranchName(name)))
             case _:
                 raise ForbiddenError("only empty repos and branches can be removed here, with rmdir")
 
-    def _remove_empty_repo(self, name: RepoName) -> None:
-        with self.store.write() as txn:
-            if any(b.head or b.open for b in list_branches(txn, name)):
-                raise NotEmptyError(f"repo {name} has commits; `pfs delete repo {name}` deletes them")
-            delete_repo(txn, name)
+    async def _remove_empty_repo(self, name: RepoName) -> None:
+        def remove() -> None:
+            with self.store.write() as txn:
+                if any(b.head or b.open for b in list_branches(txn, name)):
+                    raise NotEmptyError(f"repo {name} has commits; `pfs delete repo {name}` deletes them")
+                delete_repo(txn, name)
+
+        await trio.to_thread.run_sync(remove)
         self.homes = {ref: home for ref, home in self.homes.items() if ref.repo != name}
 
     async def _remove_branch(self, ref: BranchRef) -> None:
@@ -644,8 +649,7 @@ class Vfs:
         self._refuse_cut(handle)
         handle.used_at = time.monotonic()
         place.home.written_by(handle.pid)
-        overlay = await place.home.begin()
-        file = place.home.stage_file(place, overlay)
+        file = place.home.stage_file(place, await self._begin_at(place))
         target = place.current.overlay_of_node()
         try:
             if place.follows is None:
@@ -659,9 +663,17 @@ class Vfs:
         return len(data)
 
     @staticmethod
+    async def _begin_at(place: LivePlace) -> Overlay:
+        """Do as `begin`, but open no commit for a file that has lost its name: no commit would have it."""
+        current = place.current
+        if isinstance(place.home, BranchHome) and current.is_detached and current.overlay is not None:
+            return current.overlay
+        return await place.home.begin()
+
+    @staticmethod
     def _refuse_cut(handle: FileHandle) -> None:
         if handle.is_cut:
-            raise StoreError("the commit was finished with --force while this file was open; open it again")
+            raise CutOffError("the commit was finished with --force while this file was open; open it again")
 
     def flush(self, fh: int) -> FileHandle | None:
         """
@@ -734,7 +746,8 @@ class Vfs:
         with self.store.read() as txn:
             line = find_branch(txn, ref.repo, ref.branch)
             good = newest_good(txn, line) if line is not None else None
-        if line is None:
+        was_made_anew = home.opened is not None and line is not None and line.open != home.opened.record.id
+        if line is None or was_made_anew:
             del self.homes[ref]
             if home.opened is not None:
                 self.owner.forget(home.opened)
@@ -750,7 +763,7 @@ class Vfs:
 
     def refuse_writers(self, home: Home) -> None:
         """ConflictError naming the files that are open for writing."""
-        names = sorted({_shown(h.place) for h in home.writers if not h.is_cut})
+        names = sorted({_shown(h.place) for h in home.at_work()})
         if names:
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             raise ConflictError(

@@ -248,7 +248,6 @@ def test_a_forced_finish_takes_what_was_written_and_cuts_the_writer_off(patient:
 
     assert {"busy": b"1"} == patient.files(name)
     os.write(fd, b"2")
-    patient.declared += ["failed", "Traceback"]
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         os.fsync(fd)
     with suppress(OSError):
@@ -307,6 +306,45 @@ def test_writers_wait_out_a_finish_and_write_into_the_next_commit(patient: Mount
         patient.finish(name)
 
     assert {path: path.encode() * 50 for paths in made for path in paths} == patient.files(name)
+
+
+def test_who_was_cut_off_does_not_keep_the_next_commit_open(mount: Mounted, name: str) -> None:
+    """A program has a file open for writing that a forced finish took from it; somebody else goes on."""
+    master = mount.repo(name)
+    fd = os.open(master / "busy", os.O_CREAT | os.O_WRONLY)
+    os.write(fd, b"1")
+    mount.finish(name, force=True)
+
+    (master / "other").write_bytes(b"2")
+    mount.wait_for_commits(2, name)
+
+    with suppress(OSError):
+        os.close(fd)
+    assert {"busy": b"1", "other": b"2"} == mount.files(name)
+
+
+def test_an_unlinked_file_neither_opens_a_commit_nor_keeps_one_open(mount: Mounted, name: str) -> None:
+    """A program writes on into logs that somebody removed; the commit in which that was done is finished."""
+    master = mount.repo(name)
+    files = [open(master / each, "wb", buffering=0) for each in ("small", "large")]  # noqa: SIM115
+    files[1].write(bytes(300_000))
+    for file in files:
+        os.unlink(file.name)
+        file.write(b"before")
+    mount.wait_for_commits(1, name)
+
+    for file in files:
+        file.write(b"after")
+        os.fchmod(file.fileno(), 0o600)
+        os.fsync(file.fileno())
+    assert one_open(mount, name) is None
+    sizes = [os.fstat(file.fileno()).st_size for file in files]
+    for file in files:
+        file.close()
+
+    assert [11, 300_011] == sizes
+    assert one_open(mount, name) is None
+    assert 1 == mount.count(name)
 
 
 # Finished commits
@@ -661,6 +699,22 @@ def test_a_repo_deleted_by_others_disappears_with_its_open_commit(patient: Mount
     patient.repo(name)
     time.sleep(1.1)  # the kernel may keep names at this level for a second
     assert [] == os.listdir(master)
+
+
+def test_a_repo_deleted_and_made_again_by_others_is_another(patient: Mounted, name: str) -> None:
+    """The mount hears of both at once; it had a commit open on the old one."""
+    master = patient.repo(name)
+    (master / "f").write_bytes(b"1")
+    with patient.world.store.write() as txn:
+        delete_repo(txn, name)
+        create_branch(txn, create_repo(txn, name).name, "master")
+    patient.barrier()
+
+    assert one_open(patient, name) is None
+    time.sleep(1.1)  # the kernel may keep names at this level for a second
+    (master / "g").write_bytes(b"2")
+    patient.finish(name)
+    assert {"g": b"2"} == patient.files(name)
 
 
 def test_a_commit_that_others_started_is_written_by_the_mount(patient: Mounted, name: str) -> None:
