@@ -361,8 +361,8 @@ def test_finished_commits_refuse_every_change(patient: Mounted, name: str) -> No
     repo = patient.point / name
     for top in (repo / ".commits" / head.id.hex(), repo / head.id.hex(), repo / "master^"):
         for call in (
-            lambda top=top: open(top / "new", "wb"),
-            lambda top=top: open(top / "f", "r+b"),
+            lambda top=top: os.open(top / "new", os.O_CREAT | os.O_WRONLY),
+            lambda top=top: os.open(top / "f", os.O_RDWR),
             lambda top=top: os.truncate(top / "f", 0),
             lambda top=top: os.mkdir(top / "new"),
             lambda top=top: os.rmdir(top / "d"),
@@ -472,7 +472,7 @@ def test_above_the_branches_there_are_no_files(patient: Mounted, name: str) -> N
     patient.repo(name)
     for top in (patient.point, patient.point / name, patient.point / ".pfs", patient.point / ".workers"):
         for call in (
-            lambda top=top: open(top / "file", "wb"),
+            lambda top=top: os.open(top / "file", os.O_CREAT | os.O_WRONLY),
             lambda top=top: os.symlink("x", top / "link"),
             lambda top=top: os.mkfifo(top / "fifo"),
             lambda top=top: os.chmod(top, 0o700),
@@ -515,8 +515,8 @@ def test_an_output_branch_is_not_for_people(patient: Mounted, name: str) -> None
 
     assert b"1" == (output / "f").read_bytes()
     for call in (
-        lambda: open(output / "new", "wb"),
-        lambda: open(output / "f", "ab"),
+        lambda: os.open(output / "new", os.O_CREAT | os.O_WRONLY),
+        lambda: os.open(output / "f", os.O_WRONLY | os.O_APPEND),
         lambda: os.mkdir(output / "d"),
     ):
         with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
