@@ -75,7 +75,9 @@ def mount() -> Iterator[Mounted]:
 
 
 def files_below(top: Path) -> dict[str, bytes]:
-    return {os.path.relpath(path, top): path.read_bytes() for path in sorted(top.rglob("*")) if path.is_file()}
+    return {
+        os.path.relpath(path, top): path.read_bytes() for path in sorted(top.rglob("*")) if path.is_file()
+    }
 
 
 def duration(source: Path, target: Path) -> float:
@@ -152,7 +154,9 @@ def test_a_mount_that_is_killed_loses_nothing_that_was_promised(mount: Mounted, 
         shutil.rmtree(master / f"{name}-synced")
         subprocess.run(["cp", "-r", source, master / name], check=True)
         done = mount.finish()
-        assert {f"{name}/{path}": data for path, data in expected.items()}.items() <= mount.world.files(done.root).items()
+        assert {f"{name}/{path}": data for path, data in expected.items()}.items() <= mount.world.files(
+            done.root
+        ).items()
         shutil.rmtree(master / name)
         mount.finish()
 
@@ -194,6 +198,8 @@ def test_a_copy_that_is_killed_is_not_published(mount: Mounted, source: Path) ->
         mount.wait_for_commits(commits + 1)
         published = mount.files()
         assert expected == {
-            path.removeprefix(f"{name}/"): data for path, data in published.items() if path.startswith(f"{name}/")
+            path.removeprefix(f"{name}/"): data
+            for path, data in published.items()
+            if path.startswith(f"{name}/")
         }
     assert_sound(mount.world)
