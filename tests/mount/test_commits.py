@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from pfsfuse.errors import ConflictError
+from pfsfuse.errors import ConflictError, NotADirectoryPathError, StoreError
 from pfsfuse.mount.commits import NoOpenCommitError
 from pfsfuse.store.index import Table
-from pfsfuse.versions.branches import branch, create_branch
+from pfsfuse.versions.branches import branch, create_branch, set_provenance
 from pfsfuse.versions.changesets import Append, Delete, Put
 from pfsfuse.versions.commits import BranchHasOpenCommitError, finish_commit, start_commit
 from pfsfuse.versions.model import Origin
+from pfsfuse.versions.owner import commit_changes
 from pfsfuse.versions.repos import create_repo, delete_repo, find_repo
 from tests.support.builders import path_of, ref
 from tests.support.mounting import Mounted
@@ -507,8 +508,6 @@ def test_an_output_branch_is_not_for_people(patient: Mounted, name: str) -> None
     made = patient.world.output({"f": b"1"}, repo=f"{name}-out")
     with patient.world.store.write() as txn:
         line = branch(txn, made.repo, "master")
-        from pfsfuse.versions.branches import set_provenance
-
         set_provenance(txn, line.ref, [ref(name)])
     patient.barrier()
     output = patient.master(f"{name}-out")
@@ -548,8 +547,6 @@ def test_what_others_commit_becomes_visible_and_what_is_equal_keeps_its_inode(
     patient.finish(name)
     inodes = {each: (master / each).stat().st_ino for each in ("same", "d", "d/same", ".")}
     world = patient.world
-    from pfsfuse.versions.owner import commit_changes
-
     commit_changes(
         world.store,
         world.trees,
@@ -618,8 +615,6 @@ def test_change_sets_go_into_the_open_commit(patient: Mounted, name: str) -> Non
 
 def test_a_change_set_that_cannot_be_applied_changes_nothing(patient: Mounted, name: str) -> None:
     """Its second change needs a directory where a file stands."""
-    from pfsfuse.errors import NotADirectoryPathError
-
     master = patient.repo(name)
     (master / "f").write_bytes(b"1")
     entry = patient.world.entry(b"x")
@@ -633,8 +628,6 @@ def test_a_change_set_that_cannot_be_applied_changes_nothing(patient: Mounted, n
 
 def test_bytes_that_the_mount_cannot_see_are_not_taken(patient: Mounted, name: str) -> None:
     """A process forgot to flush its store before it handed over the change set."""
-    from pfsfuse.errors import StoreError
-
     master = patient.repo(name)
     (master / "f").write_bytes(b"1")
     entry = patient.world.entry(os.urandom(2000))
