@@ -256,7 +256,7 @@ class Adapter(pyfuse3.Operations):
             home = self.commits.branch_of(place) if isinstance(place, LivePlace) else None
             if name != FINISH_XATTR or home is None:
                 raise FUSEError(errno.ENOTSUP)
-            await self.commits.finish(home, description=value.decode("utf-8", "replace"))
+            await self.commits.finish(home, description=value.decode("utf-8", "replace"), is_request=True)
 
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         with errno_for("statfs"):

@@ -213,12 +213,14 @@ class Commits:
         description: str | None = None,
         error: str = "",
         force: bool = False,
+        is_request: bool = False,
     ) -> Commit:
         """
         Finish the open commit of a branch; durable at return.
 
         NoOpenCommitError; ConflictError naming the files that are open for writing, unless *force*:
-        then what is written to them later fails with EIO.
+        then what is written to them later fails with EIO.  *is_request*: a request of the kernel is
+        being answered, so it cannot be told anything that needs a lock of its own.
         """
         home = self.vfs.upper.home(ref)
         if home.opened is None:
@@ -226,12 +228,12 @@ class Commits:
         if not force:
             await home.writers_gone(_RELEASE_S)
             self.vfs.refuse_writers(home)
-            return await self._finish(home, description=description, error=error)
+            return await self._finish(home, description=description, error=error, is_request=is_request)
         await self._flush_writers(home)
         cut = list(home.writers)
         for handle in cut:
             handle.is_cut = True
-        done = await self._finish(home, description=description, error=error)
+        done = await self._finish(home, description=description, error=error, is_request=is_request)
         self._part_from(cut)
         return done
 
@@ -252,7 +254,14 @@ class Commits:
     async def _flush_writers(self, home: BranchHome) -> None:
         await self.kernel.forget_inodes(sorted({h.place.ino for h in home.writers}))
 
-    async def _finish(self, home: BranchHome, *, description: str | None = None, error: str = "") -> Commit:
+    async def _finish(
+        self,
+        home: BranchHome,
+        *,
+        description: str | None = None,
+        error: str = "",
+        is_request: bool = False,
+    ) -> Commit:
         async with home.finish_lock:
             opened = home.opened
             if opened is None:
@@ -265,11 +274,15 @@ class Commits:
                     lambda: self.vfs.owner.seal(opened, description=description, error=error)
                 )
                 assert done.root is not None
-                self._forget_later(home.settle(done.root))
+                stale = home.settle(done.root)
                 self.vfs.owner.settle(opened)
             finally:
                 home.gate.set()
                 home.gate = None
+        if is_request:
+            self._forget_later(stale)
+        else:
+            await self.kernel.forget_names([(ino, name) for ino, name in stale if ino])
         if done.error:
             # The mount shows the newest commit without error: what was just settled goes again.
             await self.refresh([home.ref])

@@ -335,16 +335,18 @@ class BranchHome(Home):
         self.processes.clear()
         return stale
 
-    def _unlink_more_names(self, place: LivePlace, node: Node) -> list[tuple[int, bytes]]:
+    @staticmethod
+    def _unlink_more_names(place: LivePlace, node: Node) -> list[tuple[int, bytes]]:
+        """Leave *place* the name that it goes by; return the others."""
         stale: list[tuple[int, bytes]] = []
-        for directory, name in node.more_names:
-            parent = directory.tag
-            if isinstance(parent, LivePlace) and parent.children.get(name) is place:
+        names = [(node.parent, node.name), *node.more_names] if node.more_names else []
+        for directory, name in names:
+            parent = directory.tag if directory is not None else None
+            if not isinstance(parent, LivePlace) or (parent is place.parent and name == place.name):
+                continue
+            if parent.children.get(name) is place:
                 del parent.children[name]
                 stale.append((parent.ino, name))
-        if stale and place.parent is not None:
-            # The name that stays has a link count to be looked up again.
-            stale.append((place.parent.ino, place.name))
         return stale
 
     def dropped(self) -> list[tuple[int, bytes]]:

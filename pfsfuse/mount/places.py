@@ -252,6 +252,17 @@ class LivePlace(Place):
                 ranges.append((offset + start + shift, start, end))
         return ranges
 
+    def cut(self, size: int) -> None:
+        """Forget of `shifts` what is gone because the file was cut to *size* bytes."""
+        left, before = [], 0
+        for kernel_size, count in sorted(self.shifts):
+            start = kernel_size + before
+            kept = max(0, min(count, size - start))
+            if kept:
+                left.append((kernel_size, kept))
+            before += kept
+        self.shifts = left
+
     def to_kernel_size(self, size: int) -> int:
         """Return the file's size as the kernel counts it for this inode."""
         return size - sum(count for _, count in self.shifts)

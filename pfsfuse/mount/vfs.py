@@ -211,7 +211,10 @@ class Vfs:
             if place.is_directory:
                 raise IsADirectoryPathError("a directory has no length to set")
             file = place.home.stage_file(place, overlay)
-            place.current.overlay_of_node().truncate(file, self._file_size(place, changed.size))
+            size = self._file_size(place, changed.size)
+            place.current.overlay_of_node().truncate(file, size)
+            for follower in place.current.followers:
+                follower.cut(size)
         if changed != Changed(size=changed.size):
             node = place.home.stage(place, overlay)
             place.current.overlay_of_node().set_attributes(

@@ -348,6 +348,24 @@ def test_an_unlinked_file_neither_opens_a_commit_nor_keeps_one_open(mount: Mount
     assert 1 == mount.count(name)
 
 
+def test_names_of_one_file_are_files_of_their_own_after_the_finish(patient: Mounted, name: str) -> None:
+    """A file gets a second name, loses the first and gets a third; both are written on in the next commit."""
+    master = patient.repo(name)
+    (master / "d").mkdir()
+    (master / "first").write_bytes(b"1")
+    os.link(master / "first", master / "d/second")
+    os.rename(master / "first", master / "third")
+    assert 2 == (master / "third").stat().st_nlink
+    patient.finish(name)
+
+    for path, data in (("d/second", b"2"), ("third", b"3")):
+        with open(master / path, "ab") as file:
+            file.write(data)
+    patient.finish(name)
+
+    assert {"d/second": b"12", "third": b"13"} == patient.files(name)
+
+
 # Finished commits
 
 
@@ -677,6 +695,30 @@ def test_appends_of_a_writer_and_of_others_are_all_there(patient: Mounted, name:
     assert ours == [line for line in lines if line in set(ours)]
     assert theirs == [line for line in lines if line in set(theirs)]
     assert b"".join(lines) == (master / "log").read_bytes()
+
+
+def test_a_file_that_others_appended_to_can_be_cut_while_it_is_open(patient: Mounted, name: str) -> None:
+    """A program has it open; another process appends; a third one cuts it, and somebody appends again."""
+    master = patient.repo(name)
+    (master / "f").write_bytes(b"0123456789")
+    more = patient.world.entry(b"more" * 200)
+    patient.world.store.flush()
+    with open(master / "f", "r+b", buffering=0) as file:
+        with patient.client() as client:
+            client.apply(ref(name), [Append(path_of("f"), more)])
+        os.truncate(master / "f", 5)
+        assert b"01234" == (master / "f").read_bytes()
+        with patient.client() as client:
+            client.apply(ref(name), [Append(path_of("f"), more)])
+        assert os.fstat(file.fileno()).st_size >= 0
+        file.seek(0)
+        assert file.read().startswith(b"01234")
+        file.seek(0)
+        file.write(b"#")
+    patient.finish(name)
+
+    # The kernel never learns that the file of the old inode got shorter, and may write its old end again.
+    assert b"#1234" + b"more" * 200 == patient.files(name)["f"][:805]
 
 
 def test_a_repo_deleted_by_others_disappears_with_its_open_commit(patient: Mounted, name: str) -> None:
