@@ -153,7 +153,7 @@ class Adapter(pyfuse3.Operations):
         with errno_for("mknod", parent_inode, name):
             self._noted(parent_inode, ctx)
             kind = KINDS[mode & 0o170000]
-            target = rdev.to_bytes(8, "little") if kind in (Kind.CHARACTER, Kind.BLOCK) else b""
+            target = rdev.to_bytes(8, "big") if kind in (Kind.CHARACTER, Kind.BLOCK) else b""
             made = await self.vfs.make(
                 parent_inode, name, kind, mode & ~ctx.umask, _caller(ctx), target=target
             )

@@ -79,7 +79,7 @@ class Commits:
         self.kernel = kernel
         self.autocommit_s = autocommit_s
         self._stale_in, self._stale_out = trio.open_memory_channel[list[tuple[int, bytes]]](math.inf)
-        vfs.forget_later = self._forget_later
+        vfs.upper.forget_later = self._forget_later
         self._not_before: dict[BranchRef, float] = {}
 
     @property
@@ -96,7 +96,7 @@ class Commits:
         opened = await trio.to_thread.run_sync(
             lambda: self.vfs.owner.start(ref, description=description, explicit=True)
         )
-        home = self.vfs.home(ref)
+        home = self.vfs.upper.home(ref)
         if home.opened is None:
             home.adopt(opened)
         return opened.record
@@ -126,7 +126,7 @@ class Commits:
 
     def _home_if_any(self, ref: BranchRef) -> BranchHome | None:
         try:
-            return self.vfs.home(ref)
+            return self.vfs.upper.home(ref)
         except NotFoundError:
             return None
 
@@ -220,18 +220,34 @@ class Commits:
         NoOpenCommitError; ConflictError naming the files that are open for writing, unless *force*:
         then what is written to them later fails with EIO.
         """
-        home = self.vfs.home(ref)
+        home = self.vfs.upper.home(ref)
         if home.opened is None:
             await self._adopt_found(ref)
         if not force:
             await home.writers_gone(_RELEASE_S)
-        if force:
-            await self._flush_writers(home)
-            for handle in home.writers:
-                handle.is_cut = True
-        else:
             self.vfs.refuse_writers(home)
-        return await self._finish(home, description=description, error=error)
+            return await self._finish(home, description=description, error=error)
+        await self._flush_writers(home)
+        cut = list(home.writers)
+        for handle in cut:
+            handle.is_cut = True
+        done = await self._finish(home, description=description, error=error)
+        self._part_from(cut)
+        return done
+
+    def _part_from(self, cut: list[FileHandle]) -> None:
+        """
+        Give the files of cut handles new inodes.
+
+        The kernel goes on taking writes into the pages of the old ones; nobody else may see those.
+        """
+        stale: list[tuple[int, bytes]] = []
+        for handle in cut:
+            place = handle.place
+            if isinstance(place, LivePlace) and place.parent is not None and not place.is_detached:
+                stale.append((place.parent.ino, place.name))
+                detach(place)
+        self._forget_later(stale)
 
     async def _flush_writers(self, home: BranchHome) -> None:
         await self.kernel.forget_inodes(sorted({h.place.ino for h in home.writers}))
@@ -277,7 +293,7 @@ class Commits:
         while True:
             await trio.sleep(_LOOK_EVERY_S)
             now = time.monotonic()
-            for home in [h for h in self.vfs.homes.values() if h.opened is not None]:
+            for home in [h for h in self.vfs.upper.homes.values() if h.opened is not None]:
                 with unexpected(f"finishing the commit on {home.ref}"):
                     await self._look_at(home, now)
 
@@ -343,7 +359,7 @@ class Commits:
 
     async def drop(self, ref: BranchRef) -> None:
         """Throw the open commit of a branch away."""
-        home = self.vfs.home(ref)
+        home = self.vfs.upper.home(ref)
         async with home.finish_lock:
             opened = home.opened
             if opened is None:
@@ -361,7 +377,7 @@ class Commits:
         stale: list[tuple[int, bytes]] = []
         touched: list[int] = []
         for ref in refs:
-            names, inodes = self.vfs.refresh(ref)
+            names, inodes = self.vfs.upper.refresh(ref)
             stale += names
             touched += inodes
         await self.kernel.forget_names([(ino, name) for ino, name in stale if ino])
@@ -373,7 +389,7 @@ class Commits:
         await self.refresh(
             [
                 ref
-                for ref in list(self.vfs.homes)
+                for ref in list(self.vfs.upper.homes)
                 if b"%s\0%s" % (ref.repo.encode(), ref.branch.encode()) in keys
             ]
         )

@@ -129,17 +129,17 @@ class Control:
     async def _set_view(self, worker: str, inputs: dict[bytes, Any], out: Any, writable: bool) -> int:
         shown = msgspec.convert(inputs, dict[bytes, Shown])
         base = msgspec.convert(out, Entry) if out is not None else None
-        self._commits.vfs.views.set(worker, shown, base, writable=writable)
+        self._commits.vfs.upper.views.set(worker, shown, base, writable=writable)
         return os.getpid()
 
     async def _seal_view(self, worker: str) -> object:
-        return await self._commits.vfs.views.seal(worker)
+        return await self._commits.vfs.upper.views.seal(worker)
 
     async def _drop_view(self, worker: str) -> None:
-        self._commits.vfs.views.drop(worker)
+        self._commits.vfs.upper.views.drop(worker)
 
     async def _clear_views(self) -> None:
-        self._commits.vfs.views.clear()
+        self._commits.vfs.upper.views.clear()
 
 
 def _ref(repo: str, branch: str) -> BranchRef:

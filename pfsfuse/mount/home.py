@@ -338,6 +338,9 @@ class BranchHome(Home):
             if isinstance(parent, LivePlace) and parent.children.get(name) is place:
                 del parent.children[name]
                 stale.append((parent.ino, name))
+        if stale and place.parent is not None:
+            # The name that stays has a link count to be looked up again.
+            stale.append((place.parent.ino, place.name))
         return stale
 
     def dropped(self) -> list[tuple[int, bytes]]:

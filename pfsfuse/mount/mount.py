@@ -64,8 +64,8 @@ class Mount:
         Calls *ready* when the mount point can be used.
         """
         poke_after_writes(self.store)
-        self.vfs.status = lambda: msgspec.json.format(msgspec.json.encode(self.status())) + b"\n"
-        await trio.to_thread.run_sync(self.vfs.recover)
+        self.vfs.upper.status = lambda: msgspec.json.format(msgspec.json.encode(self.status())) + b"\n"
+        await trio.to_thread.run_sync(self.vfs.upper.recover)
         prepare_point(self.point)
         options = {*pyfuse3.default_options, f"fsname={FSNAME}", "subtype=pfs", "allow_other"}
         pyfuse3.init(Adapter(self.vfs, self.commits), os.fspath(self.point), options)
@@ -93,9 +93,10 @@ class Mount:
         pyfuse3.terminate()
 
     def _close(self, *, is_clean: bool) -> None:
-        self.vfs.views.clear()
+        self.vfs.upper.views.clear()
         self.listener.close()
-        half = [home.ref for home in self.vfs.homes.values() if home.is_held or not is_clean]
+        # Who had a file open for writing was not done, and what the kernel held of it may be lost.
+        half = [h.ref for h in self.vfs.upper.homes.values() if h.is_held or h.writers or not is_clean]
         self.owner.close(half=half)
 
     async def _follow_changes(self) -> None:
@@ -139,7 +140,7 @@ class Mount:
                     "writers": len(home.writers),
                     "quiet_s": round(time.monotonic() - home.changed_at, 3),
                 }
-                for home in self.vfs.homes.values()
+                for home in self.vfs.upper.homes.values()
                 if home.opened is not None
             ],
         }

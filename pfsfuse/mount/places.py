@@ -19,7 +19,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..trees.entry import Entry, Kind
+from ..trees.entry import Entry, Kind, device_number
 from ..versions.staged import Node, StagedDirectory, StagedFile, StagedLeaf
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def attributes_of(ino: int, entry: Entry) -> Attributes:
         0 if directory or device else entry.size,
         entry.mtime_ns,
         entry.mtime_ns,
-        int.from_bytes(entry.data, "little") if device else 0,
+        device_number(entry),
     )
 
 
@@ -282,7 +282,7 @@ def attributes_of_node(ino: int, node: Node) -> Attributes:
         size = node.size
     elif isinstance(node, StagedLeaf):
         if node.kind in (Kind.CHARACTER, Kind.BLOCK):
-            rdev = int.from_bytes(node.target, "little")
+            rdev = int.from_bytes(node.target, "big")
         else:
             size = len(node.target)
     links = 2 if isinstance(node, StagedDirectory) else 1 + len(node.more_names)

@@ -6,8 +6,8 @@ Every change is journaled before it is visible, so a crash of the process loses 
 files that were not closed.  `seal` turns it into an immutable tree in time proportional to the
 changes.
 
-Everything here runs in one thread; `ingest_steps` alone hands work to others.  No method awaits, so
-each is atomic among trio tasks.
+Everything here runs in one thread, but for what `ingest_step` and `sync_step` return, and `seal`, while
+which nobody may change anything.  No method awaits, so each is atomic among trio tasks.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from ..errors import (
     NotEmptyError,
     PathNotFoundError,
 )
-from ..ids import chunk_id
 from ..names import check_element
 from ..store.objects import Objects
 from ..trees.contents import Contents
-from ..trees.entry import Entry, Kind
+from ..trees.entry import Entry, Kind, special, symlink
 from ..trees.tree import Trees
 from .journal import Journal
 from .replay import IN_GOOD_ORDER, Replay
@@ -322,7 +321,16 @@ class Overlay(StagedTree):
                 mode=node.mode, uid=node.uid, gid=node.gid, mtime_ns=node.mtime_ns
             )
         assert isinstance(node, StagedLeaf)
-        return leaf_entry(node.kind, node.target, node.mode, node.uid, node.gid, node.mtime_ns)
+        if node.kind is Kind.SYMLINK:
+            return symlink(node.target, uid=node.uid, gid=node.gid, mtime_ns=node.mtime_ns)
+        return special(
+            node.kind,
+            mode=node.mode,
+            uid=node.uid,
+            gid=node.gid,
+            mtime_ns=node.mtime_ns,
+            device=int.from_bytes(node.target, "big"),
+        )
 
     def discard(self) -> None:
         """
@@ -366,8 +374,3 @@ class Overlay(StagedTree):
         if not self.is_sealed:
             self.journal.append(msgspec.msgpack.encode(record))
             self._logged = True
-
-
-def leaf_entry(kind: int, target: bytes, mode: int, uid: int, gid: int, mtime_ns: int) -> Entry:
-    """Return the entry of a symlink or special file."""
-    return Entry(int(kind), mode, uid, gid, mtime_ns, len(target), 1, 0, target, chunk_id(target))

@@ -152,4 +152,4 @@ class StagedLeaf(Node):
     ) -> None:
         super().__init__(number, kind, mode, uid, gid, now_ns)
         self.target = target
-        """A symlink's target; the device number, 8 bytes little-endian, of a device node."""
+        """A symlink's target; the device number, 8 bytes big-endian, of a device node."""

@@ -77,9 +77,12 @@ class _Printer:
         self._readers: dict[str, LogReader] = {}
         self._held: list[tuple[JobRecord, LogLine]] = []
         self._is_first = True
+        self._several = False
+        """Whether lines say whose they are."""
 
     def take(self, found: Sequence[JobRecord]) -> None:
         """Read what is new in the logs of *found*."""
+        self._several = self._several or len(found) > 1
         for job in found:
             reader = self._readers.setdefault(job.name, LogReader(self._session.store, job))
             for line in reader.read(job):
@@ -116,8 +119,7 @@ class _Printer:
         if not self._session.screen.is_table:
             print(msgspec.json.encode(_shown(job, line)).decode())
             return
-        several = len(self._readers) > 1
-        prefix = f"{job.name[: len(job.pipeline or 'job') + 9]} " if several else ""
+        prefix = f"{job.name[: len(job.pipeline or 'job') + 9]} " if self._several else ""
         mark = "pfs: " if line.source is Source.RUNNER else ""
         container = f"{line.container} | " if job.containers > 1 else ""
         sys.stdout.flush()
