@@ -38,6 +38,7 @@ from .. import errors
 from ..trees.entry import Kind
 from .commits import Commits
 from .guard import unexpected
+from .handles import CutOffError
 from .places import KINDS, Attributes, LivePlace
 from .vfs import Caller, Changed, Vfs
 from .writers import died_by_signal
@@ -101,7 +102,7 @@ class errno_for:  # noqa: N801 - reads as a word of the language where it is use
         number = errno_of(error)
         if number is None and isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             number = error.errno
-        if number is None or isinstance(error, errors.StoreError):
+        if number is None or (isinstance(error, errors.StoreError) and not isinstance(error, CutOffError)):
             log.error("%s%r failed", self.operation, self.what, exc_info=error)
         raise FUSEError(number or errno.EIO) from error
 

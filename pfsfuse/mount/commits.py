@@ -290,26 +290,24 @@ class Commits:
 
     async def finish_by_themselves(self) -> None:
         """Finish quiet commits, for ever."""
-        while True:
-            await trio.sleep(_LOOK_EVERY_S)
-            now = time.monotonic()
-            for home in [h for h in self.vfs.upper.homes.values() if h.opened is not None]:
-                with unexpected(f"finishing the commit on {home.ref}"):
-                    await self._look_at(home, now)
-
-    async def _look_at(self, home: BranchHome, now: float) -> None:
-        if home.processes.any_killed():
-            home.is_held = True
-        if self._is_due(home, now):
-            self._not_before[home.ref] = now + _RETRY_S
-            await self._finish_quietly(home)
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.sleep(_LOOK_EVERY_S)
+                now = time.monotonic()
+                for home in [h for h in self.vfs.upper.homes.values() if h.opened is not None]:
+                    if home.processes.any_killed():
+                        home.is_held = True
+                    with unexpected(f"looking at the commit on {home.ref}"):
+                        if self._is_due(home, now):
+                            self._not_before[home.ref] = now + _RETRY_S
+                            nursery.start_soon(self._finish_quietly, home)
 
     def _is_due(self, home: BranchHome, now: float) -> bool:
         opened = home.opened
-        if opened is None or opened.record.explicit or home.is_held or home.gate is not None:
+        if opened is None or opened.record.explicit or home.is_held or home.finish_lock.locked():
             return False
         quiet = now - home.changed_at
-        if quiet < _LOOK_EVERY_S or any(now - h.used_at < IDLE_WRITER_S for h in home.writers):
+        if quiet < _LOOK_EVERY_S or any(now - h.used_at < IDLE_WRITER_S for h in home.at_work()):
             return False
         wanted = self._autocommit_of(home)
         return 0 <= wanted <= quiet and now >= self._not_before.get(home.ref, 0.0)
@@ -321,14 +319,15 @@ class Commits:
         return self.autocommit_s if own is None else own
 
     async def _finish_quietly(self, home: BranchHome) -> None:
-        try:
-            await self._finish(home)
-        except OutOfSpaceError as error:
-            log.warning("commit on %s stays open: %s", home.ref, error)
-        except PfsError:
-            log.exception("commit on %s stays open", home.ref)
-        else:
-            del self._not_before[home.ref]
+        with unexpected(f"finishing the commit on {home.ref}"):
+            try:
+                await self._finish(home)
+            except OutOfSpaceError as error:
+                log.warning("commit on %s stays open: %s", home.ref, error)
+            except PfsError:
+                log.exception("commit on %s stays open", home.ref)
+            else:
+                self._not_before.pop(home.ref, None)
 
     def branch_of(self, place: LivePlace) -> BranchRef | None:
         """Return the branch whose root *place* is, or None."""

@@ -6,9 +6,13 @@ import time
 from collections.abc import Iterator
 from typing import TypeVar
 
-from ..errors import NotFoundError
+from ..errors import NotFoundError, StoreError
 from ..trees.contents import Reader
 from .places import Place
+
+
+class CutOffError(StoreError):
+    """A forced finish took the right to write from a handle."""
 
 
 class Handle:

@@ -179,10 +179,14 @@ class Home:
         self.writers.discard(handle)
         self._closed.set()
 
+    def at_work(self) -> list[FileHandle]:
+        """Return the handles that may still write something that a commit would have."""
+        return [handle for handle in self.writers if not handle.is_cut and not _is_unlinked(handle)]
+
     async def writers_gone(self, within_s: float) -> None:
         """Wait, *within_s* at most, until no handle is open for writing: RELEASE comes after close(2) has returned."""
         with trio.move_on_after(within_s):
-            while any(not handle.is_cut for handle in self.writers):
+            while self.at_work():
                 self._closed = trio.Event()
                 await self._closed.wait()
 
@@ -424,6 +428,11 @@ class ScratchHome(Home):
         self.touch()
         await trio.lowlevel.checkpoint_if_cancelled()
         return self.overlay
+
+
+def _is_unlinked(handle: FileHandle) -> bool:
+    place = handle.place
+    return isinstance(place, LivePlace) and place.current.is_detached
 
 
 def detach(place: LivePlace) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -39,6 +40,8 @@ FSNAME = "pfs"
 _READ_AHEAD_KIB = 1024
 """Read requests of 1 MiB: the kernel's default of 128 KiB costs a third of the sequential rate."""
 
+_FREE_READERS_EVERY_S = 60.0
+
 
 class Mount:
     """A mounted store."""
@@ -64,6 +67,7 @@ class Mount:
         Calls *ready* when the mount point can be used.
         """
         poke_after_writes(self.store)
+        _take_all_descriptors()
         self.vfs.upper.status = lambda: msgspec.json.format(msgspec.json.encode(self.status())) + b"\n"
         await trio.to_thread.run_sync(self.vfs.upper.recover)
         prepare_point(self.point)
@@ -78,6 +82,7 @@ class Mount:
                 nursery.start_soon(self._follow_changes)
                 nursery.start_soon(self.commits.forget_stale)
                 nursery.start_soon(self._raise_read_ahead)
+                nursery.start_soon(self._free_readers)
                 ready()
                 await pyfuse3.main()
                 nursery.cancel_scope.cancel()
@@ -113,6 +118,12 @@ class Mount:
             with unexpected("raising the read-ahead"):
                 _set_read_ahead(self.point)
 
+    async def _free_readers(self) -> None:
+        while True:
+            await trio.sleep(_FREE_READERS_EVERY_S)
+            with unexpected("freeing what dead processes hold in the index"):
+                await trio.to_thread.run_sync(self.store.check_readers)
+
     async def refresh(self) -> None:
         """Show everything that other processes have committed up to now."""
         async with self._refreshing:
@@ -144,6 +155,12 @@ class Mount:
                 if home.opened is not None
             ],
         }
+
+
+def _take_all_descriptors() -> None:
+    """Have as many open files as the system allows: users decide how many there are."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _set_read_ahead(point: Path) -> None:

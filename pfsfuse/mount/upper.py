@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -54,7 +55,8 @@ class UpperTree:
         self.views = Views(store, trees, store.staging / "views")
         self.inodes = Inodes(self.root)
         self._directories: dict[tuple[str, ...], GeneratedPlace] = {}
-        self._commit_roots: dict[tuple[str, ...], FrozenPlace] = {}
+        # Kept by the inode table as long as the kernel knows them.
+        self._commit_roots: WeakValueDictionary[tuple[str, ...], FrozenPlace] = WeakValueDictionary()
         self.forget_later: Callable[[list[tuple[int, bytes]]], None] = lambda names: None
         """Takes (directory inode, name) pairs that the kernel has to look up again, soon."""
         self.status: Callable[[], bytes] = lambda: b"{}\n"
@@ -269,7 +271,8 @@ class UpperTree:
         with self.store.read() as txn:
             line = find_branch(txn, ref.repo, ref.branch)
             good = newest_good(txn, line) if line is not None else None
-        if line is None:
+        was_made_anew = home.opened is not None and line is not None and line.open != home.opened.record.id
+        if line is None or was_made_anew:
             del self.homes[ref]
             if home.opened is not None:
                 self.owner.forget(home.opened)

@@ -36,7 +36,6 @@ from ..errors import (
     PathNotFoundError,
     PfsError,
     ReadOnlyError,
-    StoreError,
 )
 from ..names import MAX_NAME_BYTES
 from ..store.store import Store
@@ -44,9 +43,10 @@ from ..trees.contents import Contents, Reader
 from ..trees.entry import Entry, Kind
 from ..trees.recent import Recent
 from ..trees.tree import Trees
+from ..versions.overlay import Overlay
 from ..versions.owner import Owner
 from ..versions.staged import StagedDirectory, StagedFile, StagedLeaf
-from .handles import DirectoryHandle, FileHandle, Handles
+from .handles import CutOffError, DirectoryHandle, FileHandle, Handles
 from .home import BranchHome, Home, same_home
 from .places import KINDS, Attributes, FrozenPlace, GeneratedPlace, LivePlace, Place, TextPlace
 from .upper import UpperTree
@@ -206,7 +206,7 @@ class Vfs:
             self._refuse_cut(self.handles.get(fh, FileHandle))
         if changed == Changed():
             return place.attributes()
-        overlay = await place.home.begin()
+        overlay = await self._begin_at(place)
         if changed.size is not None:
             if place.is_directory:
                 raise IsADirectoryPathError("a directory has no length to set")
@@ -430,8 +430,7 @@ class Vfs:
         self._refuse_cut(handle)
         handle.used_at = time.monotonic()
         place.home.written_by(handle.pid)
-        overlay = await place.home.begin()
-        file = place.home.stage_file(place, overlay)
+        file = place.home.stage_file(place, await self._begin_at(place))
         target = place.current.overlay_of_node()
         try:
             if place.follows is None:
@@ -445,9 +444,17 @@ class Vfs:
         return len(data)
 
     @staticmethod
+    async def _begin_at(place: LivePlace) -> Overlay:
+        """Do as `begin`, but open no commit for a file that has lost its name: no commit would have it."""
+        current = place.current
+        if isinstance(place.home, BranchHome) and current.is_detached and current.overlay is not None:
+            return current.overlay
+        return await place.home.begin()
+
+    @staticmethod
     def _refuse_cut(handle: FileHandle) -> None:
         if handle.is_cut:
-            raise StoreError("the commit was finished with --force while this file was open; open it again")
+            raise CutOffError("the commit was finished with --force while this file was open; open it again")
 
     def flush(self, fh: int) -> FileHandle | None:
         """
@@ -512,7 +519,7 @@ class Vfs:
 
     def refuse_writers(self, home: Home) -> None:
         """ConflictError naming the files that are open for writing."""
-        names = sorted({_shown(h.place) for h in home.writers if not h.is_cut})
+        names = sorted({_shown(h.place) for h in home.at_work()})
         if names:
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             raise ConflictError(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 import trio
@@ -69,7 +70,7 @@ class Views:
         self._scratch = scratch
         self._views: dict[str, View] = {}
         self._serial = itertools.count()
-        self._kept_roots: dict[str, FrozenPlace] = {}
+        self._kept_roots: WeakValueDictionary[str, FrozenPlace] = WeakValueDictionary()
 
     # Set by the runner
 
@@ -110,7 +111,12 @@ class Views:
         home.is_sealed = True
         if home.lost is not None:
             raise home.lost
-        sealed = await trio.to_thread.run_sync(self._seal, overlay)
+        try:
+            sealed = await trio.to_thread.run_sync(self._seal, overlay)
+        except BaseException:
+            # A full disk, perhaps: it may be tried again.
+            home.is_sealed = False
+            raise
         for node in overlay.root.staged():
             if isinstance(node.tag, LivePlace) and node.sealed is not None:
                 node.tag.show(node.sealed, None)

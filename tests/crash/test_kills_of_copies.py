@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.builders import assert_sound
+from pfsfuse.versions.commits import list_commits
+from tests.support.builders import assert_sound, ref
 from tests.support.mounting import Mounted, mounted
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(600)]
@@ -90,9 +91,6 @@ def duration(source: Path, target: Path) -> float:
 def history(mount: Mounted) -> dict[bytes, dict[str, bytes]]:
     """Return the content of every finished commit, read anew from the packs."""
     with mount.world.store.read() as txn:
-        from pfsfuse.versions.commits import list_commits
-        from tests.support.builders import ref
-
         commits = list_commits(txn, ref().repo, branch_name="master")
     return {commit.id: mount.world.files(commit.root) for commit in commits if commit.is_finished}
 
@@ -135,7 +133,7 @@ def test_a_mount_that_is_killed_loses_nothing_that_was_promised(mount: Mounted, 
         mount.start()
 
         synced = said.decode().split()
-        shown = {path: data for path, data in files_below(master / f"{name}-synced").items()}
+        shown = files_below(master / f"{name}-synced")
         assert {each: shown.get(each) for each in synced} == {
             each: each.removesuffix("-moved").encode() * 100 for each in synced
         }
@@ -147,7 +145,7 @@ def test_a_mount_that_is_killed_loses_nothing_that_was_promised(mount: Mounted, 
             assert_waits(mount, len(before))
             landed += 1
         print(
-            f"{'kill %d' % landed if is_running else 'too late'}: "
+            f"{f'kill {landed}' if is_running else 'too late'}: "
             f"{len(copied)} of {FILES} files, {len(synced)} synced"
         )
         shutil.rmtree(master / name, ignore_errors=True)

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from pfsfuse.errors import ConflictError
+from pfsfuse.errors import ConflictError, NotADirectoryPathError, StoreError
 from pfsfuse.mount.commits import NoOpenCommitError
 from pfsfuse.store.index import Table
-from pfsfuse.versions.branches import branch, create_branch
+from pfsfuse.versions.branches import branch, create_branch, set_provenance
 from pfsfuse.versions.changesets import Append, Delete, Put
 from pfsfuse.versions.commits import BranchHasOpenCommitError, finish_commit, start_commit
 from pfsfuse.versions.model import Origin
+from pfsfuse.versions.owner import commit_changes
 from pfsfuse.versions.repos import create_repo, delete_repo, find_repo
 from tests.support.builders import path_of, ref
 from tests.support.mounting import Mounted
@@ -248,7 +249,6 @@ def test_a_forced_finish_takes_what_was_written_and_cuts_the_writer_off(patient:
 
     assert {"busy": b"1"} == patient.files(name)
     os.write(fd, b"2")
-    patient.declared += ["failed", "Traceback"]
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         os.fsync(fd)
     with suppress(OSError):
@@ -309,6 +309,45 @@ def test_writers_wait_out_a_finish_and_write_into_the_next_commit(patient: Mount
     assert {path: path.encode() * 50 for paths in made for path in paths} == patient.files(name)
 
 
+def test_who_was_cut_off_does_not_keep_the_next_commit_open(mount: Mounted, name: str) -> None:
+    """A program has a file open for writing that a forced finish took from it; somebody else goes on."""
+    master = mount.repo(name)
+    fd = os.open(master / "busy", os.O_CREAT | os.O_WRONLY)
+    os.write(fd, b"1")
+    mount.finish(name, force=True)
+
+    (master / "other").write_bytes(b"2")
+    mount.wait_for_commits(2, name)
+
+    with suppress(OSError):
+        os.close(fd)
+    assert {"busy": b"1", "other": b"2"} == mount.files(name)
+
+
+def test_an_unlinked_file_neither_opens_a_commit_nor_keeps_one_open(mount: Mounted, name: str) -> None:
+    """A program writes on into logs that somebody removed; the commit in which that was done is finished."""
+    master = mount.repo(name)
+    files = [open(master / each, "wb", buffering=0) for each in ("small", "large")]  # noqa: SIM115
+    files[1].write(bytes(300_000))
+    for file in files:
+        os.unlink(file.name)
+        file.write(b"before")
+    mount.wait_for_commits(1, name)
+
+    for file in files:
+        file.write(b"after")
+        os.fchmod(file.fileno(), 0o600)
+        os.fsync(file.fileno())
+    assert one_open(mount, name) is None
+    sizes = [os.fstat(file.fileno()).st_size for file in files]
+    for file in files:
+        file.close()
+
+    assert [11, 300_011] == sizes
+    assert one_open(mount, name) is None
+    assert 1 == mount.count(name)
+
+
 # Finished commits
 
 
@@ -323,8 +362,8 @@ def test_finished_commits_refuse_every_change(patient: Mounted, name: str) -> No
     repo = patient.point / name
     for top in (repo / ".commits" / head.id.hex(), repo / head.id.hex(), repo / "master^"):
         for call in (
-            lambda top=top: open(top / "new", "wb"),
-            lambda top=top: open(top / "f", "r+b"),
+            lambda top=top: os.open(top / "new", os.O_CREAT | os.O_WRONLY),
+            lambda top=top: os.open(top / "f", os.O_RDWR),
             lambda top=top: os.truncate(top / "f", 0),
             lambda top=top: os.mkdir(top / "new"),
             lambda top=top: os.rmdir(top / "d"),
@@ -434,7 +473,7 @@ def test_above_the_branches_there_are_no_files(patient: Mounted, name: str) -> N
     patient.repo(name)
     for top in (patient.point, patient.point / name, patient.point / ".pfs", patient.point / ".workers"):
         for call in (
-            lambda top=top: open(top / "file", "wb"),
+            lambda top=top: os.open(top / "file", os.O_CREAT | os.O_WRONLY),
             lambda top=top: os.symlink("x", top / "link"),
             lambda top=top: os.mkfifo(top / "fifo"),
             lambda top=top: os.chmod(top, 0o700),
@@ -469,16 +508,14 @@ def test_an_output_branch_is_not_for_people(patient: Mounted, name: str) -> None
     made = patient.world.output({"f": b"1"}, repo=f"{name}-out")
     with patient.world.store.write() as txn:
         line = branch(txn, made.repo, "master")
-        from pfsfuse.versions.branches import set_provenance
-
         set_provenance(txn, line.ref, [ref(name)])
     patient.barrier()
     output = patient.master(f"{name}-out")
 
     assert b"1" == (output / "f").read_bytes()
     for call in (
-        lambda: open(output / "new", "wb"),
-        lambda: open(output / "f", "ab"),
+        lambda: os.open(output / "new", os.O_CREAT | os.O_WRONLY),
+        lambda: os.open(output / "f", os.O_WRONLY | os.O_APPEND),
         lambda: os.mkdir(output / "d"),
     ):
         with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
@@ -510,8 +547,6 @@ def test_what_others_commit_becomes_visible_and_what_is_equal_keeps_its_inode(
     patient.finish(name)
     inodes = {each: (master / each).stat().st_ino for each in ("same", "d", "d/same", ".")}
     world = patient.world
-    from pfsfuse.versions.owner import commit_changes
-
     commit_changes(
         world.store,
         world.trees,
@@ -580,8 +615,6 @@ def test_change_sets_go_into_the_open_commit(patient: Mounted, name: str) -> Non
 
 def test_a_change_set_that_cannot_be_applied_changes_nothing(patient: Mounted, name: str) -> None:
     """Its second change needs a directory where a file stands."""
-    from pfsfuse.errors import NotADirectoryPathError
-
     master = patient.repo(name)
     (master / "f").write_bytes(b"1")
     entry = patient.world.entry(b"x")
@@ -595,8 +628,6 @@ def test_a_change_set_that_cannot_be_applied_changes_nothing(patient: Mounted, n
 
 def test_bytes_that_the_mount_cannot_see_are_not_taken(patient: Mounted, name: str) -> None:
     """A process forgot to flush its store before it handed over the change set."""
-    from pfsfuse.errors import StoreError
-
     master = patient.repo(name)
     (master / "f").write_bytes(b"1")
     entry = patient.world.entry(os.urandom(2000))
@@ -661,6 +692,22 @@ def test_a_repo_deleted_by_others_disappears_with_its_open_commit(patient: Mount
     patient.repo(name)
     time.sleep(1.1)  # the kernel may keep names at this level for a second
     assert [] == os.listdir(master)
+
+
+def test_a_repo_deleted_and_made_again_by_others_is_another(patient: Mounted, name: str) -> None:
+    """The mount hears of both at once; it had a commit open on the old one."""
+    master = patient.repo(name)
+    (master / "f").write_bytes(b"1")
+    with patient.world.store.write() as txn:
+        delete_repo(txn, name)
+        create_branch(txn, create_repo(txn, name).name, "master")
+    patient.barrier()
+
+    assert one_open(patient, name) is None
+    time.sleep(1.1)  # the kernel may keep names at this level for a second
+    (master / "g").write_bytes(b"2")
+    patient.finish(name)
+    assert {"g": b"2"} == patient.files(name)
 
 
 def test_a_commit_that_others_started_is_written_by_the_mount(patient: Mounted, name: str) -> None:

@@ -44,10 +44,9 @@ def master(patient: Mounted, name: str) -> Iterator[Path]:
     with patient.watched():
         yield made
         shown = tree_of(made)
-        if patient.status()["open_commits"]:
-            if any(c["repo"] == name for c in patient.status()["open_commits"]):
-                patient.finish(name)
-                assert {path: data for path, data in shown.items() if data is not None} == patient.files(name)
+        if any(each["repo"] == name for each in patient.status()["open_commits"]):
+            patient.finish(name)
+            assert {path: data for path, data in shown.items() if data is not None} == patient.files(name)
         assert shown == tree_of(made)
 
 

@@ -63,7 +63,7 @@ async def test_a_worker_sees_its_inputs_and_cannot_change_them(
     assert "data\nprev\n" == await sh("ls", pfs)
     assert "12" == await sh("cat data/f data/d/g", pfs)
     for call in (
-        lambda: open(pfs / "data/f", "ab"),
+        lambda: os.open(pfs / "data/f", os.O_WRONLY),
         lambda: os.mkdir(pfs / "data/new"),
         lambda: os.unlink(pfs / "data/f"),
     ):
@@ -206,7 +206,7 @@ async def test_a_killed_command_leaves_what_it_had_written(
     """kill -9 of everything in a container before its output is sealed: the seal does not wait for long."""
     await client.set_view(worker, {}, None)
     out = patient.point / ".workers" / worker / "out"
-    command = subprocess.Popen(
+    command = subprocess.Popen(  # noqa: ASYNC220 - takes no time
         ["sh", "-c", "exec 3> f; echo written >&3; echo ready; exec cat"],
         cwd=out,
         stdin=subprocess.PIPE,

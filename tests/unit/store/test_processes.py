@@ -9,7 +9,7 @@ from pfsfuse.ids import chunk_id
 from pfsfuse.store.objects import ObjectKind
 from pfsfuse.store.store import Store
 from pfsfuse.trees.tree import Trees
-from pfsfuse.versions.branches import branch
+from pfsfuse.versions.branches import branch, create_branch
 from pfsfuse.versions.changesets import Put
 from pfsfuse.versions.commits import ancestors, head_of
 from pfsfuse.versions.model import BranchRef
@@ -41,8 +41,6 @@ def test_two_writers_on_one_branch_and_a_reader_lose_nothing(world: World) -> No
     """Two processes commit to one branch, each a dozen times; this one reads the head again and again."""
     world.repo("images")
     with world.store.write() as txn:
-        from pfsfuse.versions.branches import create_branch
-
         create_branch(txn, ref().repo, ref().branch)
     writers = [_spawn.Process(target=_write, args=(world.root, ref(), writer)) for writer in ("one", "other")]
     for process in writers:

@@ -16,6 +16,7 @@ from pfsfuse.versions.commits import (
     BranchHasOpenCommitError,
     CommitFinishedError,
     OutputBranchError,
+    finish_commit,
     head_of,
     start_commit,
 )
@@ -289,8 +290,6 @@ def test_a_commit_whose_finish_failed_can_be_finished_again(world: World) -> Non
 
     assert {"a": b"12"} == world.files(done.root)
     with pytest.raises(CommitFinishedError), world.store.write() as txn:
-        from pfsfuse.versions.commits import finish_commit
-
         finish_commit(txn, done.ref, done.root)
     with world.store.read() as txn:
         assert done == head_of(txn, branch(txn, ref().repo, ref().branch))

@@ -32,6 +32,7 @@ from pfsfuse.versions.commits import (
     CommitNotFoundError,
     OutputBranchError,
     base_root,
+    branch_named,
     commit,
     commits_of_set,
     drop_open_commit,
@@ -39,6 +40,7 @@ from pfsfuse.versions.commits import (
     list_commits,
     newest_data,
     newest_good,
+    parse_ref,
     resolve,
     start_commit,
     subvenance_of,
@@ -611,7 +613,5 @@ def test_fsck_compares_a_file_with_its_bytes(
 
 def test_the_parts_of_a_reference_are_told_apart() -> None:
     """repo@branch, with and without the branch."""
-    from pfsfuse.versions.commits import branch_named, parse_ref
-
     assert ("images", "master^") == parse_ref("images@master^")
     assert BranchRef(RepoName("images"), BranchName("master")) == BranchRef(*branch_named("images"))
