@@ -33,6 +33,8 @@ class FileHandle(Handle):
         self.used_at = time.monotonic()
         self.is_cut = False
         """Whether a forced finish took its right to write."""
+        self.is_saved = False
+        """Whether a descriptor was closed and nothing written since."""
         self.reader: Reader | None = None
         """Keeps its place in committed bytes."""
 

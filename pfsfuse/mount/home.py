@@ -183,6 +183,14 @@ class Home:
         """Return the handles that may still write something that a commit would have."""
         return [handle for handle in self.writers if not handle.is_cut and not _is_unlinked(handle)]
 
+    def is_being_written(self) -> bool:
+        """
+        Say whether somebody who writes was not done: what the kernel holds of the file may be lost.
+
+        A handle that was closed counts no more, though its RELEASE may still be on the way.
+        """
+        return any(not handle.is_saved for handle in self.at_work())
+
     async def writers_gone(self, within_s: float) -> None:
         """Wait, *within_s* at most, until no handle is open for writing: RELEASE comes after close(2) has returned."""
         with trio.move_on_after(within_s):

@@ -100,8 +100,9 @@ class Mount:
     def _close(self, *, is_clean: bool) -> None:
         self.vfs.upper.views.clear()
         self.listener.close()
-        # Who had a file open for writing was not done, and what the kernel held of it may be lost.
-        half = [h.ref for h in self.vfs.upper.homes.values() if h.is_held or h.writers or not is_clean]
+        half = [
+            h.ref for h in self.vfs.upper.homes.values() if h.is_held or h.is_being_written() or not is_clean
+        ]
         self.owner.close(half=half)
 
     async def _follow_changes(self) -> None:

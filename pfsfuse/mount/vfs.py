@@ -432,6 +432,7 @@ class Vfs:
             raise _read_only(place)
         self._refuse_cut(handle)
         handle.used_at = time.monotonic()
+        handle.is_saved = False
         place.home.written_by(handle.pid)
         file = place.home.stage_file(place, await self._begin_at(place))
         target = place.current.overlay_of_node()
@@ -466,6 +467,7 @@ class Vfs:
         Returns the handle if it is open for writing.
         """
         handle = self.handles.get(fh, FileHandle)
+        handle.is_saved = True
         file = self._staged_file(handle)
         if file is not None and handle.writable:
             place = handle.place

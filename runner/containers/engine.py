@@ -315,14 +315,20 @@ def _labelled(client: Any, label: str) -> dict[str, str]:
 
 
 def _remove(client: Any, container_id: str) -> None:
-    """Remove, however the clean-up that Podman starts itself when PID 1 ends runs beside us."""
+    """
+    Remove, however the clean-up that Podman starts itself when PID 1 ends runs beside us.
+
+    While that is half done Podman answers anything: 200 with an error in the body, 409, 500.
+    """
     deadline = time.monotonic() + _REMOVAL_S
     while True:
         response = client.api.delete(
             f"/containers/{container_id}", params={"force": "true", "v": "true", "timeout": "0"}
         )
-        # Podman may answer 200 and say in the body that it could not.
-        if response.status_code == _NOT_FOUND or _state(client, container_id) is None:
+        if _NOT_FOUND in (
+            response.status_code,
+            client.api.get(f"/containers/{container_id}/exists").status_code,
+        ):
             return
         if time.monotonic() > deadline:
             response.raise_for_status()

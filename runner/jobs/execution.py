@@ -25,24 +25,25 @@ import msgspec
 import trio
 
 from pfsfuse.errors import OutOfSpaceError, PfsError, UnavailableError
-from pfsfuse.ids import CommitId, RepoName
+from pfsfuse.ids import RepoName
 from pfsfuse.mount.client import AsyncMountClient
 from pfsfuse.mount.views import Sealed, Shown, ViewNotFoundError, keep_view
 from pfsfuse.store.index import ReadTxn, WriteTxn
 from pfsfuse.store.store import Store
 from pfsfuse.trees.entry import Entry
 from pfsfuse.trees.tree import Trees
-from pfsfuse.versions.commits import ancestors, commit, find_commit, finish_commit, start_commit
+from pfsfuse.versions.commits import commit, find_commit, finish_commit, start_commit
 from pfsfuse.versions.model import Origin
 from runner.containers import Command, EngineError, Outcome, Stream
 from runner.datums.era1 import Container, InputData, Plan, plan
 from runner.errors import RunnerError
-from runner.spec.model import Incremental, Input, Job, JobInput, Pipeline, commit_variable
+from runner.spec.model import Input, Job, JobInput, Pipeline, commit_variable
 
 from .crew import Crew
 from .logs import LogWriter, Source
 from .merge import merge_outputs
-from .model import ContainerRecord, JobInputRef, JobRecord, JobState
+from .model import ContainerRecord, JobRecord, JobState
+from .parents import find_parent
 from .pool import Slot, WorkerPool
 from .recorder import Order, Recorder
 from .records import (
@@ -50,7 +51,6 @@ from .records import (
     containers,
     find_job,
     forget_containers,
-    jobs,
     output_ref,
     put_container,
     put_job,
@@ -490,51 +490,3 @@ def _record_of(
         max_rss_bytes=outcome.max_rss_bytes,
         changes=tuple(sealed.changes) if sealed is not None else (),
     )
-
-
-def find_parent(txn: ReadTxn, job: JobRecord, work: Pipeline | Job) -> JobRecord | None:
-    """
-    Return the job that *job* continues, or None.
-
-    That is the newest job of the same pipeline version that succeeded on the same inputs or on
-    earlier commits of them, provided that every input that moved is incremental.  A one-off job
-    continues the job that it names.
-    """
-    if not job.pipeline:
-        named = [
-            other
-            for other in jobs(txn)
-            if other.id == job.parent_job and other.output_repo == job.output_repo
-        ]
-        return next((other for other in named if other.state is JobState.SUCCESS), None)
-    others = [
-        other
-        for other in jobs(txn, pipeline_name=job.pipeline)
-        if other.state is JobState.SUCCESS
-        and other.version == job.version
-        and other.created_ns < job.created_ns
-    ]
-    lines = {
-        each.repo: {c.id for c in ancestors(txn, commit(txn, each.repo, each.commit))} for each in job.inputs
-    }
-    candidates = sorted(others, key=lambda other: other.created_ns, reverse=True)
-    return next(
-        (other for other in candidates if _continues(job.inputs, other.inputs, work.inputs, lines)), None
-    )
-
-
-def _continues(
-    inputs: tuple[JobInputRef, ...],
-    before: tuple[JobInputRef, ...],
-    specs: Sequence[Input | JobInput],
-    lines: dict[RepoName, set[CommitId]],
-) -> bool:
-    """Say whether a job on *inputs* can continue one on *before*."""
-    if len(inputs) != len(before):
-        return False
-    for new, old, spec in zip(inputs, before, specs, strict=True):
-        if old.repo != new.repo or old.commit not in lines[new.repo]:
-            return False
-        if old.commit != new.commit and spec.incremental is Incremental.NONE:
-            return False
-    return True

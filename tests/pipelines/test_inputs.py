@@ -95,6 +95,24 @@ def totals(sales: bytes) -> dict[str, bytes]:
     return {fruit: b"%d\n" % count for fruit, count in sorted(counts.items())}
 
 
+def test_a_plain_cp_is_all_it_takes(shared_system: System, tmp_path: Path) -> None:
+    """
+    `mkdir` makes the repo, `cp` the commit, which is finished when it has been quiet for a while.
+    """
+    system = shared_system
+    (tmp_path / "folder" / "below").mkdir(parents=True)
+    (tmp_path / "folder" / "below" / "file").write_bytes(b"data\n")
+    (system.point / "plain").mkdir()
+    system.create_pipeline("counts", [reads("plain")], "find /pfs/plain -type f | wc -l > /pfs/out/count")
+
+    subprocess.run(["cp", "-r", tmp_path / "folder", system.branch("plain")], check=True)
+    system.until(lambda: bool(system.jobs("counts")), "the commit has finished by itself")
+    system.wait(system.jobs("counts")[0].id)
+
+    assert {"folder/below/file": b"data\n"} == system.mounted("plain")
+    assert {"count": b"1\n"} == system.mounted("counts")
+
+
 def test_prev_is_there_when_the_job_has_a_parent_job_and_shows_its_whole_output(
     shared_system: System,
 ) -> None:

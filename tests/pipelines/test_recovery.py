@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import time
 
@@ -315,27 +314,22 @@ def test_deleting_an_idle_pipeline_ends_its_warm_workers(shared_system: System) 
     )
 
 
-def test_an_image_that_was_built_anew_is_used_by_the_next_job(
-    shared_system: System, tmp_path: object
-) -> None:
+def test_an_image_that_was_built_anew_is_used_by_the_next_job(shared_system: System) -> None:
     """
     The name is the same; the warm worker of the old image is not used any more.
     """
     system = shared_system
     name = f"localhost/pfs-rebuilt-{system.store.id.hex()[:8]}:latest"
-    versions = itertools.count(1)
+    made = []
 
     def build() -> None:
-        text = f"FROM {system.image}\nENV BUILT={next(versions)}\n"
-        subprocess.run(
-            ["podman", "build", "--quiet", "--tag", name, "-"],
-            input=text.encode(),
-            check=True,
-            capture_output=True,
-        )
+        text = f"FROM {system.image}\nENV BUILT={len(made) + 1}\n"
+        command = ["podman", "build", "--quiet", "--tag", name, "-"]
+        done = subprocess.run(command, input=text.encode(), check=True, capture_output=True)
+        made.append(done.stdout.decode().strip())
 
-    build()
     try:
+        build()
         system.create_repo("rebuilt")
         system.create_pipeline("modern", [reads("rebuilt")], "echo $BUILT > /pfs/out/built", image=name)
         system.wait(system.put("rebuilt", {"a": b"x"}))
@@ -343,7 +337,7 @@ def test_an_image_that_was_built_anew_is_used_by_the_next_job(
         build()
         system.wait(system.put("rebuilt", {"b": b"x"}))
     finally:
-        subprocess.run(["podman", "rmi", "--force", name], check=True, capture_output=True)
+        subprocess.run(["podman", "rmi", "--force", *made], check=True, capture_output=True)
 
     assert ({"built": b"1\n"}, {"built": b"2\n"}) == (first, system.files("modern"))
 

@@ -488,12 +488,24 @@ static _Noreturn void execute_named(int report, char **argv, char **envp)
     give_up(report, STAGE_EXEC, ENOENT, name);
 }
 
+/*
+ * Gives every signal its default, also the two that glibc keeps for itself (32 and 33) and that
+ * sigaction() refuses to name: its posix_spawn starts programs with them ignored, so whether they
+ * are depends on who started Podman.  All zeros is SIG_DFL whatever the order of the fields.
+ */
+static void default_signals(void)
+{
+    static const uint64_t plain[8];
+    for (int number = 1; number <= 64; number++)
+        syscall(SYS_rt_sigaction, number, plain, NULL, sizeof(uint64_t));
+}
+
 static _Noreturn void become_command(int in, int out, int err, int report)
 {
     static struct identity who = {.home = "/"};
     sigset_t none;
     sigemptyset(&none);
-    signal(SIGPIPE, SIG_DFL);
+    default_signals();
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
     umask(022);

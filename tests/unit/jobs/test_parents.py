@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pfsfuse.versions.model import Commit
-from runner.jobs.execution import find_parent
 from runner.jobs.model import JobRecord
+from runner.jobs.parents import find_parent
 from runner.jobs.records import change, put_job, work_of
 from runner.jobs.triggers import trigger_commit
 from tests.support.system import method, reads
