@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def no_undeclared_warning(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test in which pfs logged a warning; a test that expects one looks at `caplog` itself."""
+    yield
+    if "caplog" not in inspect.signature(request.function).parameters:
+        records = [*caplog.get_records("setup"), *caplog.get_records("call")]
+        undeclared = [
+            r.getMessage() for r in records if r.levelno >= logging.WARNING and r.name.startswith("pfsfuse")
+        ]
+        assert not undeclared, undeclared
 
 
 @pytest.fixture
