@@ -317,7 +317,9 @@ class Commits:
 
     def _is_due(self, home: BranchHome, now: float) -> bool:
         opened = home.opened
-        if opened is None or opened.record.explicit or home.is_held or home.finish_lock.locked():
+        if opened is None or opened.record.explicit or home.finish_lock.locked():
+            return False
+        if home.is_held or home.has_half_files():
             return False
         quiet = now - home.changed_at
         if quiet < _LOOK_EVERY_S or any(now - h.used_at < IDLE_WRITER_S for h in home.at_work()):

@@ -45,6 +45,7 @@ class Home:
         self.root.show(root, None)
         self.overlay: Overlay | None = None
         self.lost: PfsError | None = None
+        self.half_files: set[StagedFile] = set()
         """Why bytes that were written could not be kept; the first of several reasons."""
         self.writers: set[FileHandle] = set()
         """Handles that are open for writing."""
@@ -61,15 +62,16 @@ class Home:
         """
         raise AssertionError("a kind of home that cannot be written")
 
-    def lose(self, error: PfsError) -> None:
+    def lose(self, file: StagedFile, error: PfsError) -> None:
         """
-        Note that bytes which were written could not be kept.
+        Note that bytes which were written to *file* could not be kept.
 
         The kernel had taken them already, so who wrote them may never ask what became of them.
         """
         kind = OutOfSpaceError if isinstance(error, OutOfSpaceError) else StoreError
         # A new error: the traceback of that one would keep the file open.
         self.lost = self.lost or kind(str(error))
+        self.half_files.add(file)
 
     # Looking; never awaits
 
@@ -300,6 +302,10 @@ class BranchHome(Home):
     def written_by(self, pid: int) -> None:
         self.processes.add(pid)
 
+    def has_half_files(self) -> bool:
+        """Say whether a file that is still there lacks bytes, and was not written anew since."""
+        return any(file.parent is not None for file in self.half_files)
+
     async def begin(self) -> Overlay:
         if not self.writable:
             raise ReadOnlyError(f"branch {self.ref} is made by a pipeline; only the pipeline writes it")
@@ -339,6 +345,7 @@ class BranchHome(Home):
                 place.show(node.sealed, None)
         self.root.show(root, None)
         self.committed = root
+        self.half_files.clear()
         self.opened = self.overlay = None
         self.processes.clear()
         return stale
@@ -371,6 +378,7 @@ class BranchHome(Home):
         for name, place in list(self.root.children.items()):
             stale.append((self.root.ino, name))
             detach(place)
+        self.half_files.clear()
         self.opened = self.overlay = None
         self.root.show(self.committed, None)
         self.processes.clear()

@@ -101,7 +101,9 @@ class Mount:
         self.vfs.upper.views.clear()
         self.listener.close()
         half = [
-            h.ref for h in self.vfs.upper.homes.values() if h.is_held or h.is_being_written() or not is_clean
+            h.ref
+            for h in self.vfs.upper.homes.values()
+            if h.is_held or h.has_half_files() or h.is_being_written() or not is_clean
         ]
         self.owner.close(half=half)
 
@@ -148,7 +150,7 @@ class Mount:
                     "branch": home.ref.branch,
                     "commit": home.opened.record.id.hex(),
                     "explicit": home.opened.record.explicit,
-                    "held": home.is_held,
+                    "held": home.is_held or home.has_half_files(),
                     "writers": len(home.writers),
                     "quiet_s": round(time.monotonic() - home.changed_at, 3),
                 }

@@ -213,6 +213,9 @@ class Vfs:
             file = place.home.stage_file(place, overlay)
             size = self._file_size(place, changed.size)
             place.current.overlay_of_node().truncate(file, size)
+            if size == 0:
+                # It is written anew.
+                place.home.half_files.discard(file)
             for follower in place.current.followers:
                 follower.cut(size)
         if changed != Changed(size=changed.size):
@@ -443,7 +446,7 @@ class Vfs:
                 for at, start, end in place.to_file_ranges(offset, len(data)):
                     target.write(file, at, data[start:end])
         except PfsError as error:
-            place.home.lose(error)
+            place.home.lose(file, error)
             raise
         return len(data)
 

@@ -68,6 +68,23 @@ def test_a_full_disk_reaches_the_writer_and_the_store_goes_on(small_disk: Path) 
         assert {"before": b"before", "after": b"after"} == mount.files()
 
 
+def test_a_copy_that_ran_into_a_full_disk_is_not_published(small_disk: Path) -> None:
+    """The commit would finish by itself; what is there is half of a file."""
+    with mounted(autocommit_s=0.2, store=small_disk / "store") as mount:
+        mount.declared += ["no space left", "disk under the store is full", "Traceback", "failed"]
+        master = mount.repo()
+
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            write_until_full(master / "big")
+
+        with mount.client() as client:
+            (opened,) = client.status()["open_commits"]
+            assert opened["held"]
+            os.unlink(master / "big")
+            (opened,) = client.status()["open_commits"]
+            assert not opened["held"]
+
+
 def test_a_commit_that_cannot_be_finished_stays_open_and_is_finished_when_there_is_room(
     small_disk: Path,
 ) -> None:
