@@ -857,3 +857,6 @@ def test_documents_of_others_do_not_disturb(mount: Mounted) -> None:
     with mount.world.store.write() as txn:
         txn.put(Table.DOCUMENTS, b"job\0\xff\xfe", b"")
     mount.barrier()
+
+    with mount.client() as client:
+        assert [] == [opened for opened in client.status()["open_commits"] if opened["explicit"]]

@@ -297,9 +297,11 @@ def test_fsync_of_files_and_directories_succeeds(master: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
             os.fdatasync(file.fileno())
+        assert size == (master / f"f{size}").stat().st_size
     folder = os.open(master, os.O_RDONLY | os.O_DIRECTORY)
     os.fsync(folder)
     os.close(folder)
+    assert {"f10", "f1000000"} <= set(os.listdir(master))
 
 
 def test_statfs_tells_the_room_of_the_stores_disk(patient: Mounted, master: Path) -> None:

@@ -56,7 +56,9 @@ def test_a_killed_process_is_told_once(processes: Processes, number: signal.Sign
     process.communicate()
 
 
-@pytest.mark.skipif(KERNEL < (6, 15), reason="the kernel forgets how a process ended when its parent has heard of it")
+@pytest.mark.skipif(
+    KERNEL < (6, 15), reason="the kernel forgets how a process ended when its parent has heard of it"
+)
 def test_a_killed_process_whose_parent_was_quick_is_told(processes: Processes) -> None:
     """A shell reaps its children at once."""
     process = child()
@@ -70,7 +72,9 @@ def test_a_killed_process_whose_parent_was_quick_is_told(processes: Processes) -
 
 @pytest.mark.parametrize("code", ["0", "1", "137"])
 @pytest.mark.parametrize("is_reaped", [False, True])
-def test_a_process_that_ends_by_itself_is_not_killed(processes: Processes, code: str, is_reaped: bool) -> None:
+def test_a_process_that_ends_by_itself_is_not_killed(
+    processes: Processes, code: str, is_reaped: bool
+) -> None:
     """It succeeds, fails, or says of itself what a shell says of a killed child."""
     process = child("sh", "-c", f"read line; exit {code}")
     processes.add(process.pid)
