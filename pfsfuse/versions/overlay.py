@@ -23,6 +23,7 @@ from ..errors import (
     NotADirectoryPathError,
     NotEmptyError,
     PathNotFoundError,
+    StoreError,
 )
 from ..names import check_element
 from ..store.objects import Objects
@@ -245,15 +246,21 @@ class Overlay(StagedTree):
         if self.is_sealed:
             # What was finished is durable already; what was unlinked need not be.
             return lambda: None
-        spill = None
+        steps: list[Callable[[], None]] = []
         if file is not None:
             self.save(file)
-            spill = file.spill
+            if file.spill is not None:
+                steps.append(file.spill.sync_step())
+        steps.append(self.journal.sync)
 
         def sync() -> None:
-            if spill is not None:
-                spill.sync()
-            self.journal.sync()
+            try:
+                for step in steps:
+                    step()
+            except StoreError:
+                # Finished meanwhile: all of it is durable, and the staging folder is gone.
+                if not self.is_sealed:
+                    raise
 
         return sync
 

@@ -9,6 +9,7 @@ an open commit may have more large files than a process may have open ones.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from ..store.descriptor import Descriptor
@@ -43,14 +44,13 @@ class Spill:
     """
     A sparse file and the ranges written into it.
 
-    One thread writes; others may read meanwhile, also while it comes to rest.
+    For one thread; others use what `reader` and `sync_step` returned to it.
     """
 
     def __init__(self, path: Path, dirty: Ranges | None = None) -> None:
         self.path = path
         self.dirty: Ranges = dirty or []
-        self._file: Descriptor | None = None
-        self.keep_open()
+        self._file: Descriptor | None = self._opened(os.O_CREAT)
 
     def keep_open(self) -> Descriptor:
         """Hold the file from now on, also if its name goes, and return it."""
@@ -58,9 +58,9 @@ class Spill:
             self._file = self._opened()
         return self._file
 
-    def _opened(self) -> Descriptor:
+    def _opened(self, more_flags: int = 0) -> Descriptor:
         try:
-            return Descriptor(self.path, os.O_RDWR | os.O_CREAT)
+            return Descriptor(self.path, os.O_RDWR | more_flags)
         except OSError as error:
             raise as_pfs_error(error, self.path) from error
 
@@ -81,22 +81,34 @@ class Spill:
 
     def read(self, offset: int, length: int) -> bytes:
         """Return bytes of a dirty range; holes and what is behind the end of the file are zeros."""
+        return self.reader()(offset, length)
+
+    def reader(self) -> Callable[[int, int], bytes]:
+        """Return a function that does what `read` does, in any thread, also when the file is removed."""
         file = self._file or self._opened()
-        data = os.pread(file.fd, length, offset)
-        return data if len(data) == length else data + bytes(length - len(data))
+
+        def read(offset: int, length: int) -> bytes:
+            data = os.pread(file.fd, length, offset)
+            return data if len(data) == length else data + bytes(length - len(data))
+
+        return read
 
     def truncate(self, size: int) -> None:
         file = self._file or self._opened()
         cut_ranges(self.dirty, size)
         os.ftruncate(file.fd, min(size, os.fstat(file.fd).st_size))
 
-    def sync(self) -> None:
-        """Make what was written durable."""
+    def sync_step(self) -> Callable[[], None]:
+        """Return a function that makes what was written durable, in any thread, also when it is removed."""
         file = self._file or self._opened()
-        try:
-            os.fdatasync(file.fd)
-        except OSError as error:
-            raise as_pfs_error(error, self.path) from error
+
+        def sync() -> None:
+            try:
+                os.fdatasync(file.fd)
+            except OSError as error:
+                raise as_pfs_error(error, self.path) from error
+
+        return sync
 
     def remove(self) -> None:
         """Remove the file; the bytes are gone when nobody reads them any more."""

@@ -208,21 +208,21 @@ class StagedBytes:
             committed = file.contents
             return lambda: committed
         base, size, spill = file.contents, file.size, file.spill
-        dirty = list(spill.dirty)
+        dirty, read = list(spill.dirty), spill.reader()
         if base.size == 0 and dirty == [(0, size)]:
-            return lambda: self._store_spill(spill, size)
-        return lambda: file_contents.splice(self._objects, base, size, dirty, spill.read)
+            return lambda: self._store_all(read, size)
+        return lambda: file_contents.splice(self._objects, base, size, dirty, read)
 
     def _store(self, data: bytes) -> Contents:
         writer = ContentsWriter(self._objects, size_hint=len(data))
         writer.write(data)
         return writer.finish()
 
-    def _store_spill(self, spill: Spill, size: int) -> Contents:
+    def _store_all(self, read: Callable[[int, int], bytes], size: int) -> Contents:
         writer = ContentsWriter(self._objects, size_hint=size)
         step = 4 << 20
         for start in range(0, size, step):
-            writer.write(spill.read(start, min(step, size - start)))
+            writer.write(read(start, min(step, size - start)))
         return writer.finish()
 
     @staticmethod

@@ -14,6 +14,7 @@ import random
 import shutil
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,10 +39,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Walk:
     """Does everything twice."""
 
-    def __init__(self, mount: Mounted, repo: str, plain: Path, seed: int) -> None:
+    def __init__(self, mount: Mounted, repo: str, tops: tuple[Path, Path], seed: int) -> None:
+        """*tops*: below the mount, and the plain directory."""
         self.mount = mount
         self.repo = repo
-        self.tops = (mount.repo(repo), plain)
+        self.tops = tops
+        self.seed = seed
         self.draw = random.Random(seed)
         self.open: list[tuple[int, int]] = []
         """Descriptors: of the mount, of the plain directory."""
@@ -67,10 +70,10 @@ class Walk:
         return answers[0], answers[1]
 
     def last(self) -> str:
-        return f"seed {SEED}; last: " + "; ".join(self.done[-12:])
+        return f"seed {self.seed}; last: " + "; ".join(self.done[-12:])
 
-    def step(self) -> None:
-        method = self.draw.choices(*zip(*WAYS, strict=True))[0]
+    def step(self, ways: Ways) -> None:
+        method = self.draw.choices(*zip(*ways, strict=True))[0]
         method(self)
 
     # What programs do
@@ -173,6 +176,9 @@ class Walk:
     # What happens beside them
 
     def finish(self) -> None:
+        if any(os.fstat(fd).st_nlink for _, fd in self.open) and self.draw.random() < 0.95:
+            # It would wait a second for them to be closed, and then be refused.
+            return
         self.done.append("finish")
         try:
             self.mount.finish(self.repo)
@@ -280,7 +286,9 @@ def listing(top: Path) -> dict[bytes, tuple[int, int, bytes]]:
     return found
 
 
-WAYS: list[tuple[Callable[[Walk], None], int]] = [
+Ways = list[tuple[Callable[[Walk], None], int]]
+
+WAYS: Ways = [
     (Walk.create, 8), (Walk.append, 4), (Walk.overwrite, 4), (Walk.truncate, 4), (Walk.mkdir, 5), (Walk.rmdir, 2),
     (Walk.unlink, 4), (Walk.rename, 8), (Walk.exchange, 2), (Walk.symlink, 1), (Walk.link, 1), (Walk.chmod, 2),
     (Walk.keep_open, 2), (Walk.use_open, 3), (Walk.close, 2), (Walk.finish, 3), (Walk.forget, 1), (Walk.others, 3),
@@ -294,10 +302,55 @@ def test_a_random_walk_is_the_same_as_in_a_plain_directory(
     """1,500 calls, each compared; the whole tree every 25."""
     plain = tmp_path / "plain"
     plain.mkdir()
-    walk = Walk(patient, f"walk-{seed}", plain, seed)
+    walk = Walk(patient, f"walk-{seed}", (patient.repo(f"walk-{seed}"), plain), seed)
     with patient.watched(90):
         for number in range(STEPS):
-            walk.step()
+            walk.step(WAYS)
             if number % 25 == 0:
                 walk.compare()
         walk.end()
+
+
+def test_several_programs_do_not_disturb_each_other_nor_the_finish(patient: Mounted, tmp_path: Path) -> None:
+    """Four walk, each in a directory of its own, while their commits are finished and others commit."""
+    master = patient.repo("together")
+    patient.repo("others")
+    # Links part when a commit is finished, which none of them can know; who has a file open refuses it.
+    others = (Walk.finish, Walk.others, Walk.link, Walk.keep_open)
+    ways = [(way, weight) for way, weight in WAYS if way not in others]
+    walks = []
+    for number in range(4):
+        (master / f"w{number}").mkdir()
+        (tmp_path / f"w{number}").mkdir()
+        walks.append(
+            Walk(patient, "together", (master / f"w{number}", tmp_path / f"w{number}"), 10 * SEED + number)
+        )
+
+    def run(walk: Walk) -> None:
+        for number in range(STEPS // 4):
+            walk.step(ways)
+            if number % 50 == 0:
+                walk.compare()
+        while walk.open:
+            walk.close()
+        walk.compare()
+
+    with patient.watched(90), ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(run, walk) for walk in walks]
+        finished = 0
+        while not all(each.done() for each in running):
+            try:
+                patient.finish("together")
+                finished += 1
+            except (ConflictError, NoOpenCommitError):
+                patient.world.commit({"f": b"%d" % finished}, repo="others")
+                patient.barrier()
+        for each in running:
+            each.result()
+    for walk in walks:
+        walk.compare()
+    walks[0].finish()
+
+    plain = {shown: found[-1] for shown, found in listing(tmp_path).items() if stat.S_ISREG(found[0])}
+    assert plain == {path.encode(): data for path, data in patient.files("together").items()}
+    assert finished > 1

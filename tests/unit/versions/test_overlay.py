@@ -411,6 +411,20 @@ def test_a_discarded_overlay_leaves_no_descriptor_and_no_file(edit: Edit) -> Non
     assert ["commit"] == os.listdir(edit.overlay.scratch.parent)
 
 
+@pytest.mark.parametrize("data", [b"small", LARGE])
+def test_a_sync_that_a_finish_overtakes_succeeds(edit: Edit, data: bytes) -> None:
+    """fsync waits for its thread while the commit is finished: then everything is durable."""
+    file = edit.make("file", data)
+    edit.overlay.bytes.rest(file)
+    sync = edit.overlay.sync_step(file)
+    edit.sealed()
+    edit.overlay.discard()
+
+    sync()
+
+    edit.overlay.sync(file)
+
+
 def test_a_clean_close_is_told_from_a_crash(edit: Edit) -> None:
     """The process ends in good order; the next one goes on, and dies."""
     edit.make("file", b"1")
