@@ -520,10 +520,10 @@ class Vfs:
             return
         node = place.node
         is_followed = any(follower.lookups for follower in place.followers)
-        if isinstance(node, StagedFile) and node.parent is None and not is_followed:
-            # Nobody can come to the bytes of an unlinked file any more: the kernel forgets it
-            # only when the last descriptor is closed.
-            place.overlay_of_node().bytes.release(node)
+        if node is not None and node.parent is None and place.parent is not None and not is_followed:
+            # Nobody can come to something unlinked any more: the kernel forgets it only when the
+            # last descriptor is closed.
+            place.overlay_of_node().forget(node)
 
     def refuse_writers(self, home: Home) -> None:
         """ConflictError naming the files that are open for writing."""

@@ -339,19 +339,27 @@ class Overlay(StagedTree):
             device=int.from_bytes(node.target, "big"),
         )
 
+    def forget(self, node: Node) -> None:
+        """Drop an unlinked node that nobody can come to any more: temporary files may be many."""
+        self.nodes.pop(node.number, None)
+        if isinstance(node, StagedFile):
+            self.bytes.release(node)
+
     def discard(self) -> None:
         """
         Close and remove the staging folder, once the tree is committed or not wanted.
 
-        Files that were unlinked while open go on, with bytes of their own, until they are released.
+        Files that were unlinked and are somebody's still (`tag`) go on, with bytes of their own.
         """
         self.is_sealed = True
         named = {id(node) for node in self.root.staged()}
         for node in self.nodes.values():
             if not isinstance(node, StagedFile):
                 continue
-            if id(node) not in named:
+            if id(node) not in named and node.tag is not None:
                 self.bytes.detach(node)
+            elif id(node) not in named:
+                self.bytes.release(node)
             elif node.spill is not None:
                 node.spill.rest()
         self.bytes.leave(self.scratch.parent)

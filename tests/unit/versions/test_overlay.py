@@ -381,6 +381,8 @@ def test_an_unlinked_file_goes_on_after_the_seal(edit: Edit) -> None:
         edit.make("gone/inside", b"inside"): b"inside",
         edit.make("gone/large", LARGE): LARGE,
     }
+    for file in kept:
+        file.tag = "somebody's"
     edit.remove("small2")
     edit.remove("large2")
     edit.overlay.remove_tree(edit.overlay.root, b"gone")
@@ -396,6 +398,22 @@ def test_an_unlinked_file_goes_on_after_the_seal(edit: Edit) -> None:
         edit.overlay.sync(file)
         assert data + b"!\0" == edit.overlay.read(file, 0, file.size)
     assert [] == os.listdir(edit.overlay.scratch.parent)
+
+
+def test_unlinked_files_that_nobody_has_cost_nothing(edit: Edit) -> None:
+    """Temporary files come and go while a commit is open; some have names that nobody looked up."""
+    for number in range(20):
+        file = edit.make(f"temporary{number}", LARGE if number % 2 else b"small")
+        edit.remove(f"temporary{number}")
+        if number % 3:
+            edit.overlay.forget(file)
+    edit.sealed()
+    edit.overlay.discard()
+
+    folder = os.fspath(edit.overlay.scratch)
+    links = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert [] == [link for link in links if link.startswith(folder)]
+    assert len(edit.overlay.nodes) < 10
 
 
 def test_a_discarded_overlay_leaves_no_descriptor_and_no_file(edit: Edit) -> None:
