@@ -230,13 +230,6 @@ def finish_commit(
     return done
 
 
-def make_explicit(txn: WriteTxn, ref: CommitRef) -> Commit:
-    """Have an open commit wait for an explicit finish."""
-    changed = msgspec.structs.replace(commit(txn, ref.repo, ref.commit), explicit=True)
-    txn.put(Table.COMMITS, commit_key(ref.repo, ref.commit), encode(changed))
-    return changed
-
-
 def drop_open_commit(txn: WriteTxn, ref: CommitRef) -> None:
     """Take back an open commit; CommitFinishedError for a finished one."""
     record = commit(txn, ref.repo, ref.commit)

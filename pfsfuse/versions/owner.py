@@ -23,7 +23,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import ConflictError, PfsError
-from ..ids import BranchName, RepoName
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.tree import Trees
@@ -240,11 +239,6 @@ def put_without_mount(
         return opened.record
     finally:
         owner.close()
-
-
-def master_of(name: RepoName) -> BranchRef:
-    """Return the branch master of a repo."""
-    return BranchRef(name, BranchName("master"))
 
 
 def _take_lock(path: Path, wait_s: float) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from pfsfuse.errors import OutOfSpaceError
 from tests.support.builders import ref
+from tests.support.disks import disk_of
 from tests.support.mounting import mounted
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(90)]
@@ -22,15 +22,8 @@ pytestmark = [pytest.mark.mount, pytest.mark.timeout(90)]
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a disk of its own with 12 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    point = tmp_path / "small"
-    point.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", os.fspath(point)], check=True)
-    try:
+    with disk_of("12m", tmp_path / "small") as point:
         yield point
-    finally:
-        subprocess.run(["umount", "-l", os.fspath(point)], check=True)
 
 
 def write_until_full(path: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.disks import disk_of
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +27,6 @@ def no_undeclared_warning(request: pytest.FixtureRequest, caplog: pytest.LogCapt
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a disk of its own with 1 MiB, a quarter of which the file `ballast` takes: root only."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    point = tmp_path / "small"
-    point.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", os.fspath(point)], check=True)
-    try:
+    with disk_of("1m", tmp_path / "small") as point:
         (point / "ballast").write_bytes(bytes(256 << 10))
         yield point
-    finally:
-        subprocess.run(["umount", "-l", os.fspath(point)], check=True)
