@@ -372,16 +372,17 @@ class _Try:
         """Run the command, and return how it went and what it left."""
         number, run = self._container.number, self._run
         slot = await self._ready_slot()
-        is_clean = False
+        # A failure may be that of the container, or have spoiled it: the next try gets a new one.
+        is_reusable = False
         try:
             ready()
             outcome = await slot.worker.run(run.command(slot), run.output_to_log(number))
             run.end_output(number)
             ok = outcome.exit_code in (0, *run.work.transform.accept_return_code) and _ended_itself(outcome)
             sealed = await self._mount.seal_view(slot.name) if ok else None
-            is_clean = True
+            is_reusable = ok
         finally:
-            if is_clean:
+            if is_reusable:
                 run.pool.release(slot)
             else:
                 run.pool.throw_away(slot)

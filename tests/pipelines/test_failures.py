@@ -257,3 +257,18 @@ def test_on_a_full_disk_jobs_fail_and_the_next_one_succeeds_when_there_is_room(
         assert "no space left" in failed.reason
         assert JobState.SUCCESS is fits.state, fits.reason
         assert 30_000_000 == len(system.mounted("careless")["zeros"])
+
+
+def test_every_try_has_a_container_of_its_own(shared_system: System) -> None:
+    """
+    A container whose root file system is broken fails every command in it, whatever the command.
+    """
+    system = shared_system
+    system.create_repo("tries")
+    system.create_pipeline("tries-out", [reads("tries")], ["echo $PPS_POD_NAME", "exit 1"])
+
+    change = system.put("tries", {"f": b"1\n"})
+    (job,) = system.wait_ended(change)
+
+    tried = [line.text for line in system.log(job) if line.source is Source.OUT]
+    assert 3 == len(tried) == len(set(tried))
