@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..store.chunker import CUTTING, ChunkSizes, Cutting
-from ..store.objects import Objects
-from .chunk_list import Contents, Layout, inline
+from ..store.objects import ObjectKind, Objects
+from .chunk_list import Contents, Layout, inline, single_chunk
 from .chunk_row import ChunkRow
+
+
+def store_small(objects: Objects, files: Sequence[bytes], *, cutting: Cutting = CUTTING) -> list[Contents]:
+    """Store whole files of at most `small_most(cutting)` bytes each, all at once; what `ContentsWriter` gives."""
+    chunked = [data for data in files if len(data) > cutting.inline_most]
+    keys = iter(objects.put_all(chunked, ObjectKind.CHUNK))
+    return [
+        single_chunk(len(data), next(keys)) if len(data) > cutting.inline_most else inline(data)
+        for data in files
+    ]
+
+
+def small_most(cutting: Cutting = CUTTING) -> int:
+    """Return up to how many bytes a file surely is a single chunk, or none."""
+    return cutting.normal.least
 
 
 class ContentsWriter:
