@@ -37,10 +37,10 @@ def _never(_rest: int) -> bool:
 
 
 class ChunkRow:
-    """Cuts with *sizes* and stores what is cut.  For one thread."""
+    """Cuts as *cutting* says and stores what is cut.  For one thread."""
 
-    def __init__(self, objects: Objects, cutting: Cutting, sizes: ChunkSizes) -> None:
-        self.sizes = sizes
+    def __init__(self, objects: Objects, cutting: Cutting) -> None:
+        sizes = self.sizes = cutting.sizes
         self.batch = 4 * sizes.most
         """So many bytes are worth cutting at a time."""
         self.pending = bytearray()

@@ -203,7 +203,7 @@ class _Run:
         return stored
 
     def _store(self, fd: int, there: os.stat_result, buffer: bytearray) -> Contents:
-        writer = ContentsWriter(self._objects, size_hint=there.st_size)
+        writer = ContentsWriter(self._objects)
         view = memoryview(buffer)
         while count := os.readv(fd, [view]):
             writer.write(view[:count])
