@@ -233,7 +233,6 @@ def mounted(*, autocommit_s: float = 0.3, store: Path | None = None) -> Iterator
 
 
 def _serve() -> None:
-    import pyfuse3
     import trio
 
     from pfsfuse.mount.mount import Mount
@@ -254,7 +253,7 @@ def _serve() -> None:
     async def until_told() -> None:
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async for _ in signals:
-                pyfuse3.terminate()
+                mount.stop()
 
     trio.run(run)
     store.close()
