@@ -37,6 +37,7 @@ from .model import (
     subvenance_key,
 )
 from .repos import repo
+from .triggers import fire
 
 _SHORTEST_PREFIX = 4
 _HEX_DIGITS = frozenset("0123456789abcdef")
@@ -203,9 +204,10 @@ def finish_commit(
     *,
     description: str | None = None,
     error: str = "",
+    now_ns: int | None = None,
 ) -> Commit:
     """
-    Seal an open commit with the content *root* and make it its branch's head.
+    Seal an open commit with the content *root* and make it the head of its branch, and of those it triggers.
 
     CommitFinishedError if it is finished; StaleHeadError if the branch moved since it was
     started (H2).  A description given here replaces the one of the start.
@@ -221,12 +223,13 @@ def finish_commit(
         record,
         state=CommitState.FINISHED,
         root=root,
-        finished_ns=time.time_ns(),
+        finished_ns=now_ns or time.time_ns(),
         description=record.description if description is None else description,
         error=error,
     )
-    txn.put(Table.COMMITS, commit_key(ref.repo, ref.commit), encode(done))
     put_branch(txn, msgspec.structs.replace(line, head=done.id, open=None))
+    done = msgspec.structs.replace(done, triggered=fire(txn, line, done))
+    txn.put(Table.COMMITS, commit_key(ref.repo, ref.commit), encode(done))
     return done
 
 

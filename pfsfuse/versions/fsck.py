@@ -8,6 +8,7 @@ Looks for damage in a store: one function for each invariant, see `check`.
     T3  size and content hash of a file agree with its bytes or its list of chunks
     R1 R2        repos                                    (repos.py)
     H1 H3 H4     branches                                 (branches.py)
+    G1 G2 G3     triggers                                 (triggers.py)
     C1 C2 C3 C4 C5  commits                               (commits.py)
     O2           staging of open commits                  (owner.py)
 
@@ -25,8 +26,8 @@ from typing import TypeVar
 
 import msgspec
 
-from ..errors import StoreError
-from ..ids import ChunkId, RepoName, chunk_id
+from ..errors import InvalidNameError, StoreError
+from ..ids import BranchName, ChunkId, RepoName, chunk_id
 from ..store.chunks import MissingChunkError
 from ..store.fsck import Problem, check_store
 from ..store.index import ReadTxn, Table
@@ -58,6 +59,7 @@ from .model import (
     subvenance_key,
 )
 from .owner import staging_name
+from .triggers import check_conditions
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -86,6 +88,7 @@ def check(store: Store, trees: Trees, *, verify_data: bool = False) -> list[Prob
         *check_heads(records),
         *check_open_commits(records),
         *check_loops(records),
+        *check_triggers(records),
         *check_finished(records),
         *check_parents(records),
         *check_states(records),
@@ -188,6 +191,35 @@ def check_loops(records: Records) -> Iterator[Problem]:
                 if source not in seen:
                     seen.add(source)
                     pending.append(source)
+
+
+def check_triggers(records: Records) -> Iterator[Problem]:
+    """G1, G2 and G3: a trigger has a source, which it does not move itself, and conditions that can be read."""
+    for line in records.branches.values():
+        if line.trigger is None:
+            continue
+        try:
+            check_conditions(line.trigger)
+        except InvalidNameError as error:
+            yield Problem("G3", f"the trigger of {line.ref} makes no sense: {error}")
+        if line.provenance:
+            yield Problem("G3", f"branch {line.ref} has a trigger and is made from other branches")
+        if BranchRef(line.repo, line.trigger.branch) not in records.branches:
+            yield Problem(
+                "G1", f"branch {line.ref} is triggered by {line.trigger.branch}, which does not exist"
+            )
+        if line.name in _sources(records, line):
+            yield Problem("G2", f"branch {line.ref} is triggered by itself")
+
+
+def _sources(records: Records, line: Branch) -> set[BranchName]:
+    """Return the names of the branches that trigger *line*, by whatever way."""
+    found: set[BranchName] = set()
+    current: Branch | None = line
+    while current is not None and current.trigger is not None and current.trigger.branch not in found:
+        found.add(current.trigger.branch)
+        current = records.branches.get(BranchRef(line.repo, current.trigger.branch))
+    return found
 
 
 # Commits
