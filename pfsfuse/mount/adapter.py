@@ -56,6 +56,7 @@ ERRNO: dict[type[BaseException], int] = {
     errors.NotEmptyError: errno.ENOTEMPTY,
     errors.NotADirectoryPathError: errno.ENOTDIR,
     errors.IsADirectoryPathError: errno.EISDIR,
+    errors.FileTooLargeError: errno.EFBIG,
     errors.ConflictError: errno.EBUSY,
     errors.OutOfSpaceError: errno.ENOSPC,
     errors.UnavailableError: errno.EIO,
@@ -301,7 +302,7 @@ class Adapter(pyfuse3.Operations):
                 self._noted(inode, ctx)
                 # libfuse has the kernel leave it to us (FUSE_CAP_ATOMIC_O_TRUNC); no SETATTR comes.
                 try:
-                    await self.vfs.setattr(inode, Changed(size=0), fh)
+                    await self.vfs.truncate_opened(inode, fh, _caller(ctx))
                 except BaseException:
                     self.vfs.release(fh)
                     raise
