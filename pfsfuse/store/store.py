@@ -31,6 +31,7 @@ import msgspec
 from ..errors import ConflictError, OutOfSpaceError, StoreError
 from . import chunker
 from .chunks import Chunks
+from .codec import Compression
 from .index import Index, ReadTxn, Table, WriteTxn, data_path, sequence_key, split_outbox
 from .packs import sync_folder
 
@@ -82,7 +83,7 @@ class Store:
         except BaseException:
             os.close(self._open_lock)
             raise
-        self.chunks = Chunks(self._index, root / PACKS, self.id)
+        self.chunks = Chunks(self._index, root / PACKS, self.id, Compression.chosen())
         self._lock = threading.RLock()
         self._journaled: list[int] = []
         """Batches that this process has synced to a pack and can take out of the outbox."""

@@ -217,12 +217,12 @@ class StagedBytes:
         return lambda: file_contents.splice(self._objects, base, size, dirty, read)
 
     def _store(self, data: bytes) -> Contents:
-        writer = ContentsWriter(self._objects, size_hint=len(data))
+        writer = ContentsWriter(self._objects)
         writer.write(data)
         return writer.finish()
 
     def _store_all(self, read: Callable[[int, int], bytes], size: int) -> Contents:
-        writer = ContentsWriter(self._objects, size_hint=size)
+        writer = ContentsWriter(self._objects)
         step = 4 << 20
         for start in range(0, size, step):
             writer.write(read(start, min(step, size - start)))
