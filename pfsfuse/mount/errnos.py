@@ -34,6 +34,7 @@ ERRNO: dict[type[BaseException], int] = {
     errors.NotEmptyError: errno.ENOTEMPTY,
     errors.NotADirectoryPathError: errno.ENOTDIR,
     errors.IsADirectoryPathError: errno.EISDIR,
+    errors.FileTooLargeError: errno.EFBIG,
     errors.ConflictError: errno.EBUSY,
     errors.OutOfSpaceError: errno.ENOSPC,
     errors.UnavailableError: errno.EIO,
