@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
-from ..errors import StoreError
-from ..ids import RepoName
-from ..store.fsck import Problem
-from ..store.index import ReadTxn, Table
+from ..errors import InvalidNameError, StoreError
+from ..ids import BranchName, RepoName
+from ..store.index import ReadTxn, Table, decode_changes
+from ..store.problems import Problem
 from .model import (
     Branch,
     BranchRef,
@@ -36,6 +36,7 @@ from .model import (
     subvenance_key,
 )
 from .records import has_complete_children
+from .triggers import check_conditions
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -63,6 +64,7 @@ def check_records(records: Records) -> Iterator[Problem]:
     yield from check_open_commits(records)
     yield from check_loops(records)
     yield from check_propagated(records)
+    yield from check_triggers(records)
     yield from check_finished(records)
     yield from check_parents(records)
     yield from check_states(records)
@@ -90,6 +92,10 @@ def read_records(txn: ReadTxn) -> Records:
         found.children = {key for key, _ in txn.scan(Table.CHILDREN)}
     found.commit_sets = {key for key, _ in txn.scan(Table.COMMIT_SETS)}
     found.subvenance = {key for key, _ in txn.scan(Table.SUBVENANCE)}
+    for key, raw in txn.scan(Table.CHANGES):
+        if decode_changes(raw) is None:
+            number = int.from_bytes(key, "big")
+            found.unreadable.append(Problem("F1", f"entry {number} of the change log does not decode"))
     return found
 
 
@@ -180,6 +186,35 @@ def check_propagated(records: Records) -> Iterator[Problem]:
             yield Problem("H5", f"branch {line.ref} is propagated and has no provenance")
         if line.propagated and line.open is not None:
             yield Problem("H5", f"branch {line.ref} is propagated and has an open commit")
+
+
+def check_triggers(records: Records) -> Iterator[Problem]:
+    """G1, G2 and G3: a trigger has a source, which it does not move itself, and conditions that can be read."""
+    for line in records.branches.values():
+        if line.trigger is None:
+            continue
+        try:
+            check_conditions(line.trigger)
+        except InvalidNameError as error:
+            yield Problem("G3", f"the trigger of {line.ref} makes no sense: {error}")
+        if line.provenance:
+            yield Problem("G3", f"branch {line.ref} has a trigger and is made from other branches")
+        if BranchRef(line.repo, line.trigger.branch) not in records.branches:
+            yield Problem(
+                "G1", f"branch {line.ref} is triggered by {line.trigger.branch}, which does not exist"
+            )
+        if line.name in _sources(records, line):
+            yield Problem("G2", f"branch {line.ref} is triggered by itself")
+
+
+def _sources(records: Records, line: Branch) -> set[BranchName]:
+    """Return the names of the branches that trigger *line*, by whatever way."""
+    found: set[BranchName] = set()
+    current: Branch | None = line
+    while current is not None and current.trigger is not None and current.trigger.branch not in found:
+        found.add(current.trigger.branch)
+        current = records.branches.get(BranchRef(line.repo, current.trigger.branch))
+    return found
 
 
 # Commits

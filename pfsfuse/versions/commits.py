@@ -44,6 +44,7 @@ from .records import subvenance_of as subvenance_of
 from .repos import repo
 from .sets import alias, sets_with_prefix
 from .sets import commits_of_set as commits_of_set
+from .triggers import fire
 
 _SHORTEST_PREFIX = 4
 _HEX_DIGITS = frozenset("0123456789abcdef")
@@ -170,9 +171,10 @@ def finish_commit(
     *,
     description: str | None = None,
     error: str = "",
+    now_ns: int | None = None,
 ) -> Commit:
     """
-    Seal an open commit with the content *root* and make it its branch's head.
+    Seal an open commit with the content *root* and make it the head of its branch, and of those it triggers.
 
     CommitFinishedError if it is finished; StaleHeadError if the branch moved since it was
     started (H2).  A description given here replaces the one of the start.
@@ -188,14 +190,15 @@ def finish_commit(
         record,
         state=CommitState.FINISHED,
         root=root,
-        finished_ns=time.time_ns(),
+        finished_ns=now_ns or time.time_ns(),
         description=record.description if description is None else description,
         error=error,
     )
-    replace_commit(txn, record, done)
     put_branch(txn, msgspec.structs.replace(line, head=done.id, open=None))
+    done = msgspec.structs.replace(done, triggered=fire(txn, line, done))
+    replace_commit(txn, record, done)
     if done.is_data:
-        propagate(txn, [line.ref], done.id)
+        propagate(txn, [line.ref, *(BranchRef(ref.repo, name) for name in done.triggered)], done.id)
     return done
 
 

@@ -22,7 +22,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from ..errors import ConflictError, PfsError
+from ..errors import ConflictError, NotFoundError, PfsError
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.tree import Trees
@@ -41,6 +41,13 @@ from .overlay import Overlay
 from .repos import repo
 
 log = logging.getLogger(__name__)
+
+
+class NoOpenCommitError(NotFoundError):
+    """The branch has no open commit."""
+
+    def __init__(self, ref: BranchRef) -> None:
+        super().__init__(f"branch {ref} has no open commit; `pfs start commit {ref}` starts one")
 
 
 class OwnedElsewhereError(ConflictError):
