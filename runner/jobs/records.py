@@ -27,6 +27,9 @@ from .model import ContainerRecord, JobRecord, JobState, PipelineRecord
 CURSOR = b"cursor\0runner"
 """In META: how far in the change log the runner has made jobs of what it saw."""
 
+STARTING = frozenset({Table.COMMITS, Table.MOVES})
+"""What is written there may start jobs."""
+
 MASTER = "master"
 
 Record = TypeVar("Record", PipelineRecord, JobRecord, ContainerRecord)
@@ -208,9 +211,8 @@ def cursor(txn: ReadTxn) -> int:
 def has_read(txn: ReadTxn, sequence: int) -> bool:
     """Say whether the runner has made the jobs of every commit that was finished up to *sequence*."""
     unread = txn.changes(cursor(txn))
-    return not any(
-        label == Table.COMMITS.label for number, pairs in unread if number <= sequence for label, _ in pairs
-    )
+    starting = {table.label for table in STARTING}
+    return not any(label in starting for number, pairs in unread if number <= sequence for label, _ in pairs)
 
 
 def set_cursor(txn: WriteTxn, sequence: int) -> None:
