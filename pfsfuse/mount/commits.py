@@ -27,7 +27,7 @@ from ..store.store import Store
 from ..trees.entry import Kind
 from ..trees.node import entry_references
 from ..versions.changesets import Append, Change, Delete, MakeDirectory, apply_one, check_changes
-from ..versions.commits import BranchHasOpenCommitError
+from ..versions.commits import BranchHasOpenCommitError, NoOpenCommitError
 from ..versions.model import BranchRef, Commit
 from ..versions.overlay import Overlay
 from ..versions.owner import commit_changes
@@ -52,13 +52,6 @@ IDLE_WRITER_S = 60.0
 _LOOK_EVERY_S = 0.1
 _RETRY_S = 5.0
 _RELEASE_S = 1.0
-
-
-class NoOpenCommitError(NotFoundError):
-    """The branch has no open commit."""
-
-    def __init__(self, ref: BranchRef) -> None:
-        super().__init__(f"branch {ref} has no open commit; `pfs start commit {ref}` starts one")
 
 
 class UnflushedError(StoreError):

@@ -11,6 +11,7 @@ Looks for damage in a store: one function for each invariant, see `check`.
     G1 G2 G3     triggers                                 (triggers.py)
     C1 C2 C3 C4 C5  commits                               (commits.py)
     O2           staging of open commits                  (owner.py)
+    X1 X2        transactions                             (transactions.py)
 
 Cheap by default: every node of every tree is read, each once, but no chunk of a file;
 `verify_data` reads those, too.  H2 speaks of a moment and O1 of processes: neither leaves a trace
@@ -59,6 +60,8 @@ from .model import (
     subvenance_key,
 )
 from .owner import staging_name
+from .transactions import NAMESPACE as TRANSACTIONS
+from .transactions import Transaction, transaction_key
 from .triggers import check_conditions
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -73,6 +76,7 @@ class Records:
     commits: dict[CommitRef, Commit] = field(default_factory=dict)
     commit_sets: set[bytes] = field(default_factory=set)
     subvenance: set[bytes] = field(default_factory=set)
+    transactions: list[Transaction] = field(default_factory=list)
     unreadable: list[Problem] = field(default_factory=list)
 
 
@@ -95,6 +99,7 @@ def check(store: Store, trees: Trees, *, verify_data: bool = False) -> list[Prob
         *check_subvenance(records),
         *check_commit_sets(records),
         *check_staging(store, records),
+        *check_transactions(records),
         *check_trees(store, trees, records),
     ]
 
@@ -110,7 +115,21 @@ def read_records(txn: ReadTxn) -> Records:
         found.commits[commit.ref] = commit
     found.commit_sets = {key for key, _ in txn.scan(Table.COMMIT_SETS)}
     found.subvenance = {key for key, _ in txn.scan(Table.SUBVENANCE)}
+    found.transactions = list(_read_transactions(txn, found.unreadable))
     return found
+
+
+def _read_transactions(txn: ReadTxn, problems: list[Problem]) -> Iterator[Transaction]:
+    """X1, as far as one record shows it."""
+    for key, raw in txn.scan(Table.DOCUMENTS, TRANSACTIONS):
+        try:
+            record = decode(raw, Transaction)
+        except StoreError as error:
+            problems.append(Problem("X1", f"{key!r}: {error}"))
+            continue
+        if transaction_key(record.id) != key:
+            problems.append(Problem("X1", f"{key!r} holds the transaction {record.id.hex()}"))
+        yield record
 
 
 def _decoded(
@@ -289,6 +308,19 @@ def check_staging(store: Store, records: Records) -> Iterator[Problem]:
             for object_id, _ in entry_references(entry):
                 if not store.chunks.has(object_id):
                     yield Problem("T1", f"object {object_id.hex()} of open commit {commit.ref} is missing")
+
+
+# Transactions
+
+
+def check_transactions(records: Records) -> Iterator[Problem]:
+    """X1: each request has an answer.  X2: no commit has the id of a transaction that is not finished."""
+    ids = {ref.commit for ref in records.commits}
+    for record in records.transactions:
+        if len(record.requests) != len(record.responses):
+            yield Problem("X1", f"transaction {record.id.hex()} has answers to other requests than its own")
+        if record.id in ids:
+            yield Problem("X2", f"transaction {record.id.hex()} is not finished and has commits")
 
 
 # Trees
