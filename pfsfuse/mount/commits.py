@@ -27,10 +27,10 @@ from ..store.store import Store
 from ..trees.entry import Kind
 from ..trees.node import entry_references
 from ..versions.changesets import Append, Change, Delete, MakeDirectory, apply_one, check_changes
-from ..versions.commits import BranchHasOpenCommitError, NoOpenCommitError
+from ..versions.commits import BranchHasOpenCommitError
 from ..versions.model import BranchRef, Commit
 from ..versions.overlay import Overlay
-from ..versions.owner import commit_changes
+from ..versions.owner import NoOpenCommitError, commit_changes
 from ..versions.repos import find_repo
 from ..versions.staged import Node
 from ..versions.staged_tree import Found

@@ -54,11 +54,17 @@ class Home:
         self.gate: trio.Event | None = None
         """Set while a finish runs: whoever wants to change something waits for it."""
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether `begin` would return, or fail, without waiting."""
+        return self.overlay is not None and self.gate is None
+
     async def begin(self) -> Overlay:
         """
         Return the overlay to change, when there is one and no finish runs.
 
-        After it the caller must not await before its change is done.
+        After it the caller must not await before its change is done.  While the home `is_ready` it
+        does not wait at all.
         """
         raise AssertionError("a kind of home that cannot be written")
 
@@ -444,7 +450,6 @@ class ScratchHome(Home):
         if self.is_sealed or self.overlay is None:
             raise StoreError("this output is sealed: what ran here has ended")
         self.touch()
-        await trio.lowlevel.checkpoint_if_cancelled()
         return self.overlay
 
 

@@ -16,9 +16,8 @@ from ..ids import CommitId
 from ..store.store import Store
 from ..trees.tree import Trees
 from ..versions.changesets import ChangeSet
-from ..versions.commits import NoOpenCommitError
 from ..versions.model import BranchRef
-from ..versions.owner import OpenCommit, OwnedElsewhereError, Owner, put_without_mount
+from ..versions.owner import NoOpenCommitError, OpenCommit, OwnedElsewhereError, Owner, put_without_mount
 from .client import MountClient
 
 _TRIES_S = 15.0

@@ -147,7 +147,7 @@ def decode(data: bytes, kind: type[Record]) -> Record:
     """Undo `encode`; StoreError if *data* is no *kind*."""
     try:
         return msgspec.msgpack.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(
             f"a {kind.__name__.lower()} record does not decode: {error}; run `pfs fsck`"
         ) from error

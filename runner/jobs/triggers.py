@@ -3,8 +3,8 @@ What starts jobs.
 
 A finished commit of people (origin USER) starts one job in every pipeline downstream of its
 branch and of the branches that it triggered, all with the commit's id, all at once: those whose
-inputs are still to be made wait for them.  So a diamond runs once for a change, and every job of
-the change sees consistent inputs.
+inputs are still to be made wait for them.  So a diamond runs once for a change, and every job
+of the change sees consistent inputs.
 
 An input that the change does not touch gives its newest commit, or the one that is being made.
 A pipeline runs only when every input has data; the empty first commit of an output branch is none.

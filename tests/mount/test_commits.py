@@ -19,9 +19,9 @@ from pfsfuse.errors import ConflictError, NotADirectoryPathError, StoreError
 from pfsfuse.store.index import Table
 from pfsfuse.versions.branches import branch, create_branch, set_provenance
 from pfsfuse.versions.changesets import Append, Delete, Put
-from pfsfuse.versions.commits import BranchHasOpenCommitError, NoOpenCommitError, finish_commit, start_commit
+from pfsfuse.versions.commits import BranchHasOpenCommitError, finish_commit, start_commit
 from pfsfuse.versions.model import Origin
-from pfsfuse.versions.owner import commit_changes
+from pfsfuse.versions.owner import NoOpenCommitError, commit_changes
 from pfsfuse.versions.repos import create_repo, delete_repo, find_repo
 from tests.support.builders import path_of, ref
 from tests.support.mounting import Mounted

@@ -21,8 +21,7 @@ import pytest
 
 from pfsfuse.errors import ConflictError
 from pfsfuse.versions.changesets import Append, Delete, Put
-from pfsfuse.versions.commits import NoOpenCommitError
-from pfsfuse.versions.owner import commit_changes
+from pfsfuse.versions.owner import NoOpenCommitError, commit_changes
 from tests.support.builders import ref
 from tests.support.mounting import Mounted
 

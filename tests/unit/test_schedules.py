@@ -59,19 +59,8 @@ def test_a_schedule_can_be_never() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "@",
-        "@every",
-        "@every 10",
-        "@every -5s",
-        "@every 1ms",
-        "@every 9999999999h",
-        "@sometimes",
-        "* * * *",
-        "* * * * * *",
-        "60 * * * *",
-        "a b c d e",
-        "0 0 31 2 *",
+        *["", "@", "@every", "@every 10", "@every -5s", "@every 1ms", "@sometimes", "@every 9999999999h"],
+        *["* * * *", "* * * * * *", "60 * * * *", "a b c d e", "0 0 31 2 *"],
     ],
 )
 def test_what_is_no_schedule_is_refused(text: str) -> None:
