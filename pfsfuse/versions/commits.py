@@ -70,6 +70,13 @@ class BranchHasOpenCommitError(ConflictError):
         self.open_commit = open_commit
 
 
+class NoOpenCommitError(NotFoundError):
+    """The branch has no open commit."""
+
+    def __init__(self, ref: BranchRef) -> None:
+        super().__init__(f"branch {ref} has no open commit; `pfs start commit {ref}` starts one")
+
+
 class OutputBranchError(ReadOnlyError):
     """A branch with provenance is written by its pipeline only."""
 
@@ -91,6 +98,14 @@ def commit(txn: ReadTxn, repo_name: RepoName, commit_id: CommitId) -> Commit:
         repo(txn, repo_name)
         raise CommitNotFoundError(f"commit {commit_id.hex()} not found in repo {repo_name}")
     return found
+
+
+def open_commit(txn: ReadTxn, ref: BranchRef) -> Commit:
+    """Return the open commit of a branch; NoOpenCommitError."""
+    line = find_branch(txn, ref.repo, ref.branch)
+    if line is None or line.open is None:
+        raise NoOpenCommitError(ref)
+    return commit(txn, ref.repo, line.open)
 
 
 def commits_of_set(txn: ReadTxn, commit_id: CommitId) -> list[Commit]:

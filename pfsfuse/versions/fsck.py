@@ -11,6 +11,7 @@ Looks for damage in a store: one function for each invariant, see `check`.
     G1 G2 G3     triggers                                 (triggers.py)
     C1 C2 C3 C4 C5  commits                               (commits.py)
     O1 O2        staging of open commits                  (owner.py)
+    X1 X2        transactions                             (transaction_check.py)
 
 Cheap by default: every node of every tree is read, each once, but no chunk of a file;
 `verify_data` reads those, too.  H2 speaks of a moment and O1 of processes: neither leaves a trace
@@ -48,6 +49,7 @@ from .model import (
     subvenance_key,
 )
 from .staging_check import check_staging
+from .transaction_check import check_transactions
 from .tree_check import check_trees
 from .triggers import check_conditions
 
@@ -91,6 +93,7 @@ def examine(store: Store, trees: Trees, *, verify_data: bool = False) -> Report:
     """Look for all that is wrong with the store, and for what is lost by it.  Changes nothing."""
     with store.read() as txn:
         records = read_records(txn)
+        transactions = list(check_transactions(txn, records.commits))
     commits = list(records.commits.values())
     below = examine_store(store, verify_data=verify_data)
     of_trees = list(check_trees(store, trees, commits))
@@ -109,6 +112,7 @@ def examine(store: Store, trees: Trees, *, verify_data: bool = False) -> Report:
         *check_subvenance(records),
         *check_commit_sets(records),
         *check_staging(store, commits, below.unreadable),
+        *transactions,
         *of_trees,
     ]
     unreadable = below.unreadable | {p.object_id for p in of_trees if p.object_id is not None}
