@@ -337,7 +337,7 @@ def _entry(attributes: Attributes) -> EntryAttributes:
     entry.st_rdev = attributes.rdev
     entry.st_size = attributes.size
     entry.st_blksize = _BLOCK
-    entry.st_blocks = (attributes.size + 511) // 512
+    entry.st_blocks = attributes.blocks
     entry.st_atime_ns = attributes.mtime_ns if attributes.atime_ns is None else attributes.atime_ns
     entry.st_mtime_ns = attributes.mtime_ns
     entry.st_ctime_ns = attributes.ctime_ns

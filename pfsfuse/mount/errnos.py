@@ -15,11 +15,11 @@ from .handles import CutOffError
 log = logging.getLogger(__name__)
 
 
-class NotSupportedError(errors.PfsError):
+class NotSupportedError(errors.ForbiddenError):
     """The operation means nothing here."""
 
 
-class NeverAskError(errors.PfsError):
+class NeverAskError(errors.ForbiddenError):
     """The operation means nothing anywhere in this mount: the kernel need not ask again."""
 
 

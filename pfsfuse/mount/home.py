@@ -85,7 +85,7 @@ class Home:
         """Return the place of *name* in a directory, or None."""
         if place.is_detached:
             return None
-        found = self._find(place, name)
+        found = self.find(place, name)
         known = place.children.get(name)
         if known is not None:
             if found is not None and known.shows(found):
@@ -105,7 +105,10 @@ class Home:
         place.children[name] = made
         return made
 
-    def _find(self, place: LivePlace, name: bytes) -> Found | None:
+    def find(self, place: LivePlace, name: bytes) -> Found | None:
+        """Return what a name stands for, without a place for it."""
+        if place.is_detached:
+            return None
         if place.node is not None:
             if not isinstance(place.node, StagedDirectory):
                 raise NotADirectoryPathError(f"{name!r} is looked for in something that is no directory")

@@ -18,6 +18,7 @@ import os
 from collections.abc import Awaitable, Iterator
 
 from ..trees.entry import Kind
+from ..versions.staged_tree import now_ns
 from .commits import Commits
 from .errnos import NeverAskError, NotSupportedError
 from .places import KINDS, Attributes, LivePlace
@@ -94,6 +95,11 @@ class Requests:
     def getattr(self, ino: int) -> Attributes:
         return self.vfs.getattr(ino)
 
+    @staticmethod
+    def now_ns() -> int:
+        """Return the time that the kernel means by "now"."""
+        return now_ns()
+
     def setattr(self, ino: int, changed: Changed, fh: int | None, caller: Caller) -> Awaitable[Attributes]:
         self._noted(ino, caller)
         return self.vfs.setattr(ino, changed, fh)
@@ -129,6 +135,17 @@ class Requests:
     def not_taken(self, fh: int, name: bytes, ino: int) -> None:
         """The last entry that `readdir` gave did not fit into the answer."""
         self.vfs.not_taken(fh, name, ino)
+
+    def names(self, fh: int, position: int) -> Iterator[tuple[bytes, int, int, int]]:
+        return self.vfs.names(fh, position)
+
+    def name_not_taken(self, fh: int, name: bytes) -> None:
+        """The last name that `names` gave did not fit into the answer."""
+        self.vfs.name_not_taken(fh, name)
+
+    def keeps_listing(self, ino: int) -> bool:
+        """Say whether the kernel may keep the names of a directory until it is told otherwise."""
+        return self.vfs.keeps_listing(ino)
 
     def releasedir(self, fh: int) -> None:
         self.vfs.release(fh)

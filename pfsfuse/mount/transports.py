@@ -2,6 +2,7 @@
 The ways to talk to the kernel, by name.
 
     pyfuse3   libfuse, through the package of that name (adapter.py)
+    direct    the kernel's protocol, spoken by ourselves (direct/)
 
 Each turns what the kernel asks into the calls of requests.py, so the vfs knows of none.
 """
@@ -52,7 +53,13 @@ def _pyfuse3() -> Transport:
     return Pyfuse3Transport()
 
 
-TRANSPORTS: dict[str, Callable[[], Transport]] = {"pyfuse3": _pyfuse3}
+def _direct() -> Transport:
+    from .direct.transport import DirectTransport
+
+    return DirectTransport()
+
+
+TRANSPORTS: dict[str, Callable[[], Transport]] = {"pyfuse3": _pyfuse3, "direct": _direct}
 DEFAULT = "pyfuse3"
 
 

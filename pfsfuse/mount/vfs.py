@@ -49,7 +49,7 @@ from ..versions.owner import Owner
 from ..versions.staged import StagedDirectory, StagedFile, StagedLeaf
 from .handles import CutOffError, DirectoryHandle, FileHandle, Handles
 from .home import BranchHome, Home, same_home
-from .places import KINDS, Attributes, FrozenPlace, GeneratedPlace, LivePlace, Place, TextPlace
+from .places import KINDS, TYPES, Attributes, FrozenPlace, GeneratedPlace, LivePlace, Place, TextPlace
 from .upper import UpperTree
 
 RENAME_NOREPLACE = 1
@@ -59,6 +59,9 @@ _CHUNK_CACHE_BYTES = 64 << 20
 """Decoded chunks kept for all open files; the kernel has its own cache of what was read."""
 
 _DECODERS = 2
+
+_SOME_INODE = 0xFFFFFFFF
+"""Stands in a listing for an inode that has no number yet; 0 would hide the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,43 @@ class Vfs:
         """Take back the last entry that `readdir` gave."""
         self.handles.get(fh, DirectoryHandle).push_back(name)
         self.forget(ino, 1)
+
+    def names(self, fh: int, position: int) -> Iterator[tuple[bytes, int, int, int]]:
+        """
+        Yield (name, inode, mode, position behind it) from *position* on, for who wants no attributes.
+
+        Nothing is counted as a look-up, so the inode of what the kernel has not looked up may differ
+        from the one that a look-up gives it.  Give the last one back with `name_not_taken`.
+        """
+        handle = self.handles.get(fh, DirectoryHandle)
+        if position != handle.position:
+            self._rewind(handle, position)
+        while (name := handle.next_name()) is not None:
+            glance = self._glance(handle.place, name)
+            if glance is not None:
+                ino, kind = glance
+                yield name, ino or _SOME_INODE, TYPES[kind], handle.position
+
+    def _glance(self, parent: Place, name: bytes) -> tuple[int, Kind] | None:
+        """Return the inode, 0 if it has none yet, and the kind of what a name stands for."""
+        if isinstance(parent, LivePlace):
+            found = parent.home.find(parent, name)
+            known = parent.children.get(name)
+            return (known.ino if known is not None else 0, Kind(found.kind)) if found is not None else None
+        place = self._child(parent, name)
+        if isinstance(place, FrozenPlace):
+            return place.ino, Kind(place.entry.kind)
+        if place is None:
+            return None
+        return place.ino, Kind.DIRECTORY if place.is_directory else Kind.FILE
+
+    def name_not_taken(self, fh: int, name: bytes) -> None:
+        """Take back the last entry that `names` gave."""
+        self.handles.get(fh, DirectoryHandle).push_back(name)
+
+    def keeps_listing(self, ino: int) -> bool:
+        """Say whether names in a directory change only where the kernel sees it, or is told."""
+        return not isinstance(self.inodes.place(ino), GeneratedPlace)
 
     def _rewind(self, handle: DirectoryHandle, position: int) -> None:
         handle.names = self._names(handle.place, None)

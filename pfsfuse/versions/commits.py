@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..errors import ConflictError, InvalidNameError, ReadOnlyError
+from ..errors import ConflictError, InvalidNameError, NotFoundError, ReadOnlyError
 from ..ids import BranchName, CommitId, RepoName, is_commit_id, new_commit_id, parse_commit_id
 from ..store.index import ReadTxn, Table, WriteTxn
 from ..trees.entry import Entry
@@ -73,6 +73,13 @@ class BranchHasOpenCommitError(ConflictError):
         self.open_commit = open_commit
 
 
+class NoOpenCommitError(NotFoundError):
+    """The branch has no open commit."""
+
+    def __init__(self, ref: BranchRef) -> None:
+        super().__init__(f"branch {ref} has no open commit; `pfs start commit {ref}` starts one")
+
+
 class OutputBranchError(ReadOnlyError):
     """A branch with provenance is written by its pipeline only."""
 
@@ -85,6 +92,14 @@ def commit(txn: ReadTxn, repo_name: RepoName, commit_id: CommitId) -> Commit:
     """Return a commit by its id; CommitNotFoundError."""
     found = find_commit(txn, repo_name, commit_id)
     return found if found is not None else existing_commit(txn, repo(txn, repo_name).name, commit_id)
+
+
+def open_commit(txn: ReadTxn, ref: BranchRef) -> Commit:
+    """Return the open commit of a branch; NoOpenCommitError."""
+    line = find_branch(txn, ref.repo, ref.branch)
+    if line is None or line.open is None:
+        raise NoOpenCommitError(ref)
+    return commit(txn, ref.repo, line.open)
 
 
 def newest_data(txn: ReadTxn, record: Branch) -> Commit | None:

@@ -13,6 +13,7 @@ Looks for damage in a store: one function for each invariant, see `check`.
     C6 C7        provenance and forgotten commits         (removal.py)
     C8           children                                 (records.py)
     O1 O2        staging of open commits                  (owner.py)
+    X1 X2        transactions                             (transaction_check.py)
 
 Cheap by default: every node of every tree is read, each once, but no chunk of a file;
 `verify_data` reads those, too.  H2 speaks of a moment and O1 of processes: neither leaves a trace
@@ -31,6 +32,7 @@ from ..trees.tree import Trees
 from .checks import check_records, read_records
 from .losses import Loss, find_losses
 from .staging_check import check_staging
+from .transaction_check import check_transactions
 from .tree_check import check_trees
 
 
@@ -59,6 +61,7 @@ def examine(store: Store, trees: Trees, *, verify_data: bool = False) -> Report:
     """Look for all that is wrong with the store, and for what is lost by it.  Changes nothing."""
     with store.read() as txn:
         records = read_records(txn)
+        transactions = list(check_transactions(txn, records.commits))
     commits = list(records.commits.values())
     below = examine_store(store, verify_data=verify_data)
     of_trees = list(check_trees(store, trees, commits))
@@ -66,6 +69,7 @@ def examine(store: Store, trees: Trees, *, verify_data: bool = False) -> Report:
         *below.problems,
         *check_records(records),
         *check_staging(store, commits, below.unreadable),
+        *transactions,
         *of_trees,
     ]
     unreadable = below.unreadable | {p.object_id for p in of_trees if p.object_id is not None}

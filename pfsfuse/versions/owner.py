@@ -22,12 +22,13 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from ..errors import ConflictError, NotFoundError, PfsError
+from ..errors import ConflictError, PfsError
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.tree import Trees
 from .branches import StaleHeadError, create_branch, find_branch
 from .changesets import ChangeSet, apply_to_overlay, apply_to_tree
+from .commits import NoOpenCommitError as NoOpenCommitError
 from .commits import (
     base_root,
     commit,
@@ -41,13 +42,6 @@ from .overlay import Overlay
 from .repos import repo
 
 log = logging.getLogger(__name__)
-
-
-class NoOpenCommitError(NotFoundError):
-    """The branch has no open commit."""
-
-    def __init__(self, ref: BranchRef) -> None:
-        super().__init__(f"branch {ref} has no open commit; `pfs start commit {ref}` starts one")
 
 
 class OwnedElsewhereError(ConflictError):

@@ -13,6 +13,7 @@ import pytest
 from pfsfuse.store.index import Table
 from pfsfuse.versions.model import Branch, Commit, Repo, Trigger
 from pfsfuse.versions.replay import IN_GOOD_ORDER, Replay
+from pfsfuse.versions.transactions import Transaction
 from runner.cli import exits
 from runner.cli.commands import COMMANDS
 from runner.cli.exits import Exit
@@ -128,7 +129,9 @@ def test_the_format_has_every_table_of_the_index() -> None:
     }
 
 
-@pytest.mark.parametrize("kind", [Repo, Branch, Trigger, Commit, PipelineRecord, JobRecord, ContainerRecord])
+@pytest.mark.parametrize(
+    "kind", [Repo, Branch, Trigger, Commit, Transaction, PipelineRecord, JobRecord, ContainerRecord]
+)
 def test_the_format_has_every_field_of_a_record(kind: type[msgspec.Struct]) -> None:
     """
     A record is a row of docs/format.md; its fields stand there by the names that are stored.
