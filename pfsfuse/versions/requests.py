@@ -78,10 +78,30 @@ class Foreign(msgspec.Struct, frozen=True, tag="foreign"):
     """A request of a floor above, which knows what it means."""
 
     operation: str
+    subject: str
+    """What it is about, for people."""
     body: bytes
 
 
 Request = CreateRepo | DeleteRepo | CreateBranch | DeleteBranch | StartCommit | FinishCommit | Foreign
+
+
+def kind_of(request: Request) -> str:
+    """Return what a request asks for, in the words of the command line."""
+    tag = str(type(request).__struct_config__.tag)
+    return request.operation if isinstance(request, Foreign) else tag
+
+
+def describe(request: Request) -> str:
+    """Return a request in one line, for people."""
+    match request:
+        case CreateRepo(name=name) | DeleteRepo(name=name):
+            about = str(name)
+        case Foreign(subject=subject):
+            about = subject
+        case _:
+            about = str(request.branch)
+    return f"{kind_of(request)} {about}"
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,9 @@ class Batch:
         self.id = transactions.start(world.store).id
 
     def add(self, *requests: Request) -> list[CommitId | None]:
-        return [transactions.append(self.world.store, self.world.trees, self.id, each) for each in requests]
+        """Add requests, one after the other."""
+        store, trees = self.world.store, self.world.trees
+        return [answer for each in requests for answer in transactions.append(store, trees, self.id, each)]
 
     def finish(self) -> Transaction:
         return transactions.finish(self.world.store, self.world.trees, self.id)
@@ -305,7 +307,7 @@ def test_a_request_of_an_unknown_kind_is_refused(batch: Batch) -> None:
     Only the program that has the floors above knows what it means.
     """
     with pytest.raises(InvalidNameError, match="create pipeline"):
-        batch.add(Foreign("create pipeline", b"{}"))
+        batch.add(Foreign("create pipeline", "count", b"{}"))
 
 
 @pytest.mark.parametrize(
