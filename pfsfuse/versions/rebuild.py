@@ -16,6 +16,7 @@ from ..store.rebuild import rebuild_store_index
 from ..store.store import Store
 from ..trees.tree import Trees
 from .fsck import check
+from .records import complete_children
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ def rebuild_index(root: Path) -> Report:
     packs = rebuild_store_index(root)
     store = Store(root)
     try:
+        with store.write() as txn:
+            complete_children(txn)
         return Report(packs, check(store, Trees(store.chunks)))
     finally:
         store.close()
