@@ -8,8 +8,10 @@ Looks for damage in a store: one function for each invariant, see `check`.
     T3  size and content hash of a file agree with its bytes or its list of chunks
     R1 R2        repos                                    (repos.py)
     H1 H3 H4     branches                                 (branches.py)
+    G1 G2 G3     triggers                                 (triggers.py)
     C1 C2 C3 C4 C5  commits                               (commits.py)
     O1 O2        staging of open commits                  (owner.py)
+    X1 X2        transactions                             (transaction_check.py)
 
 Cheap by default: every node of every tree is read, each once, but no chunk of a file;
 `verify_data` reads those, too.  H2 speaks of a moment and O1 of processes: neither leaves a trace
@@ -25,8 +27,8 @@ from typing import TypeVar
 
 import msgspec
 
-from ..errors import StoreError
-from ..ids import RepoName
+from ..errors import InvalidNameError, StoreError
+from ..ids import BranchName, RepoName
 from ..store.fsck import examine_store
 from ..store.index import ReadTxn, Table, decode_changes
 from ..store.problems import Problem
@@ -47,7 +49,9 @@ from .model import (
     subvenance_key,
 )
 from .staging_check import check_staging
+from .transaction_check import check_transactions
 from .tree_check import check_trees
+from .triggers import check_conditions
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -89,6 +93,7 @@ def examine(store: Store, trees: Trees, *, verify_data: bool = False) -> Report:
     """Look for all that is wrong with the store, and for what is lost by it.  Changes nothing."""
     with store.read() as txn:
         records = read_records(txn)
+        transactions = list(check_transactions(txn, records.commits))
     commits = list(records.commits.values())
     below = examine_store(store, verify_data=verify_data)
     of_trees = list(check_trees(store, trees, commits))
@@ -100,12 +105,14 @@ def examine(store: Store, trees: Trees, *, verify_data: bool = False) -> Report:
         *check_heads(records),
         *check_open_commits(records),
         *check_loops(records),
+        *check_triggers(records),
         *check_finished(records),
         *check_parents(records),
         *check_states(records),
         *check_subvenance(records),
         *check_commit_sets(records),
         *check_staging(store, commits, below.unreadable),
+        *transactions,
         *of_trees,
     ]
     unreadable = below.unreadable | {p.object_id for p in of_trees if p.object_id is not None}
@@ -209,6 +216,35 @@ def check_loops(records: Records) -> Iterator[Problem]:
                 if source not in seen:
                     seen.add(source)
                     pending.append(source)
+
+
+def check_triggers(records: Records) -> Iterator[Problem]:
+    """G1, G2 and G3: a trigger has a source, which it does not move itself, and conditions that can be read."""
+    for line in records.branches.values():
+        if line.trigger is None:
+            continue
+        try:
+            check_conditions(line.trigger)
+        except InvalidNameError as error:
+            yield Problem("G3", f"the trigger of {line.ref} makes no sense: {error}")
+        if line.provenance:
+            yield Problem("G3", f"branch {line.ref} has a trigger and is made from other branches")
+        if BranchRef(line.repo, line.trigger.branch) not in records.branches:
+            yield Problem(
+                "G1", f"branch {line.ref} is triggered by {line.trigger.branch}, which does not exist"
+            )
+        if line.name in _sources(records, line):
+            yield Problem("G2", f"branch {line.ref} is triggered by itself")
+
+
+def _sources(records: Records, line: Branch) -> set[BranchName]:
+    """Return the names of the branches that trigger *line*, by whatever way."""
+    found: set[BranchName] = set()
+    current: Branch | None = line
+    while current is not None and current.trigger is not None and current.trigger.branch not in found:
+        found.add(current.trigger.branch)
+        current = records.branches.get(BranchRef(line.repo, current.trigger.branch))
+    return found
 
 
 # Commits
