@@ -37,7 +37,6 @@ from .scanning import Gap, read_past_damage
 from .store import Store
 from .verify import location_of, why_not_whole
 
-
 _SEALED = bytes([PackState.SEALED])
 
 
