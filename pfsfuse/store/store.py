@@ -32,7 +32,7 @@ from ..errors import ConflictError, OutOfSpaceError, StoreError
 from . import chunker
 from .chunks import Chunks
 from .codec import Compression
-from .index import Index, ReadTxn, Table, WriteTxn, data_path, decode_batch, sequence_key, split_outbox
+from .index import Index, ReadTxn, Table, WriteTxn, data_path, sequence_key, split_outbox
 from .packs import STORE_ID_BYTES, id_in_packs, sync_folder
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,6 @@ class Store:
             sequence = int.from_bytes(key, "big")
             try:
                 is_alive, batch = split_outbox(value)
-                decode_batch(batch)
             except StoreError as error:
                 # It stays where it is: a pack must not take what a replay could not read.
                 log.error("batch %d in the outbox is damaged: %s", sequence, error)
