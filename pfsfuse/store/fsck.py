@@ -46,6 +46,7 @@ _SLICE = 100_000
 
 REBUILT = frozenset(
     {Table.PROJECTS, Table.REPOS, Table.BRANCHES, Table.COMMITS, Table.COMMIT_SETS, Table.SUBVENANCE}
+    | {Table.MOVES}
 )
 """Tables of which every change is journaled; of DOCUMENTS passing states are not."""
 

@@ -56,6 +56,10 @@ class Table(enum.Enum):
     """CommitId + repo → b"": which repos have a commit of this id."""
     SUBVENANCE = ("subvenance", True)
     """input repo NUL CommitId + output repo NUL CommitId → b"": what came of a commit."""
+    CHILDREN = ("children", False)
+    """repo NUL parent CommitId + child CommitId → b""; made anew from COMMITS where it is lost."""
+    MOVES = ("moves", True)
+    """CommitId + repo NUL branch → Move: heads that changed without a new commit, by the id of the change."""
     DOCUMENTS = ("documents", True)
     """Records of the floors above, keyed by a namespace of theirs."""
 

@@ -17,6 +17,7 @@ from ..store.store import Store
 from ..trees.tree import Trees
 from .fsck import Report as FsckReport
 from .fsck import examine
+from .records import complete_children
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def rebuild_index(root: Path) -> Report:
     packs = rebuild_store_index(root)
     store = Store(root)
     try:
+        with store.write() as txn:
+            complete_children(txn)
         return Report(packs, examine(store, Trees(store.chunks)))
     finally:
         store.close()

@@ -24,6 +24,7 @@ from .commits import base_root, find_commit, finish_commit, open_commit, resolve
 from .model import BranchRef, Commit, CommitRef, Trigger
 from .repos import create_repo, delete_repo
 from .triggers import set_trigger
+from .wiring import make_branch
 
 
 class CreateRepo(msgspec.Struct, frozen=True, omit_defaults=True, tag="create repo"):
@@ -120,7 +121,7 @@ def perform(txn: WriteTxn, request: Request, change: Change) -> CommitId | None:
         case DeleteRepo(name=name, force=force):
             delete_repo(txn, name, force=force)
         case CreateBranch():
-            return _create_branch(txn, request)
+            return _create_branch(txn, request, change)
         case DeleteBranch(branch=ref, force=force):
             delete_branch(txn, ref, force=force)
         case StartCommit():
@@ -146,10 +147,10 @@ def _create_repo(txn: WriteTxn, request: CreateRepo) -> None:
         create_branch(txn, made.name, MASTER)
 
 
-def _create_branch(txn: WriteTxn, request: CreateBranch) -> CommitId | None:
+def _create_branch(txn: WriteTxn, request: CreateBranch, change: Change) -> CommitId | None:
     ref = request.branch
     at = resolve(txn, ref.repo, request.head).id if request.head else None
-    create_branch(txn, ref.repo, ref.branch, head=at, provenance=request.provenance)
+    make_branch(txn, ref, head=at, provenance=request.provenance or None, change_id=change.id)
     if request.trigger is not None:
         set_trigger(txn, ref, request.trigger, now_ns=time.time_ns())
     return at

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pfsfuse.ids import BranchName, RepoName
+from pfsfuse.store.index import WriteTxn
 from pfsfuse.store.store import Store
 from pfsfuse.trees import contents as file_contents
 from pfsfuse.trees.contents import Contents, ContentsWriter
@@ -18,6 +19,7 @@ from pfsfuse.versions.changesets import Change, Put
 from pfsfuse.versions.commits import finish_commit, start_commit
 from pfsfuse.versions.model import BranchRef, Commit, CommitRef, Origin
 from pfsfuse.versions.owner import commit_changes
+from pfsfuse.versions.projects import create_project, find_project, project_of
 from pfsfuse.versions.repair import RepairReport, repair
 from pfsfuse.versions.repos import create_repo
 
@@ -39,6 +41,7 @@ class World:
     def repo(self, name: str) -> RepoName:
         """Create a repo."""
         with self.store.write() as txn:
+            _ensure_project(txn, name)
             return create_repo(txn, name).name
 
     def entry(self, data: bytes, *, mode: int = 0o644) -> Entry:
@@ -55,6 +58,7 @@ class World:
     def commit(self, files: Files, *, repo: str = "images", branch: str = "master") -> Commit:
         """Add *files* as one finished commit, making the repo if need be."""
         with self.store.write() as txn:
+            _ensure_project(txn, repo)
             create_repo(txn, repo, update=True)
         changes: list[Change] = [Put(path_of(path), self.entry(data)) for path, data in files.items()]
         return commit_changes(self.store, self.trees, ref(repo, branch), changes)
@@ -72,6 +76,7 @@ class World:
         """Add a finished commit such as pipelines make, with the whole content *files*."""
         root = self.tree(files)
         with self.store.write() as txn:
+            _ensure_project(txn, repo)
             create_repo(txn, repo, update=True)
             started = start_commit(
                 txn,
@@ -122,6 +127,11 @@ class World:
 
     def close(self) -> None:
         self.store.close()
+
+
+def _ensure_project(txn: WriteTxn, repo: str) -> None:
+    if find_project(txn, project_of(repo)) is None:
+        create_project(txn, project_of(repo))
 
 
 @contextmanager
