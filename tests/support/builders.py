@@ -20,6 +20,7 @@ from pfsfuse.versions.commits import finish_commit, start_commit
 from pfsfuse.versions.model import BranchRef, Commit, CommitRef, Origin
 from pfsfuse.versions.owner import commit_changes
 from pfsfuse.versions.projects import create_project, find_project, project_of
+from pfsfuse.versions.repair import RepairReport, repair
 from pfsfuse.versions.repos import create_repo
 
 Files = Mapping[str, bytes]
@@ -104,13 +105,25 @@ class World:
         """Look for damage, as another process would: with a cache of its own."""
         return fsck.check(self.store, Trees(self.store.chunks), verify_data=verify_data)
 
+    def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Mend the store, as `pfs fsck --repair` does, and open it again."""
+        self.store.close()
+        try:
+            return repair(self.root, dry_run=dry_run)
+        finally:
+            self.open()
+
     # Closing
+
+    def open(self) -> None:
+        """Open the store, which was closed."""
+        self.store = Store(self.root)
+        self.trees = Trees(self.store.chunks)
 
     def reopen(self) -> None:
         """Close the store and open it again, as another process would."""
         self.store.close()
-        self.store = Store(self.root)
-        self.trees = Trees(self.store.chunks)
+        self.open()
 
     def close(self) -> None:
         self.store.close()
