@@ -9,6 +9,7 @@ not looked at.
     S2  a location names a pack that exists
     P1  a pack begins with its header, has a sound footer once it is sealed, and whole records only
     D1  what the packs and the outbox record is what the index says
+    G1  a condemned pack is in the table of packs; a store without condemned packs has no graves
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from ..errors import StoreError
 from ..ids import ChunkId, chunk_id
 from . import codec
+from .condemned import GRAVE
 from .index import ReadTxn, Table, decode_batch, split_outbox
 from .packs import (
     HEADER,
@@ -66,6 +68,7 @@ def check_store(store: Store, *, verify_data: bool = False) -> list[Problem]:
         *check_packs(store, whole=verify_data),
         *check_objects(store, whole=verify_data),
         *check_journal(store),
+        *check_condemned(store),
     ]
 
 
@@ -221,6 +224,21 @@ def _compare(table: Table, found: dict[bytes, bytes], replayed: dict[bytes, byte
         if found.get(key) != replayed.get(key):
             why = "is not in the packs" if key not in replayed else "is another one in the packs"
             yield Problem("D1", f"the record {key!r} of {table.label} {why}")
+
+
+# gc
+
+
+def check_condemned(store: Store) -> Iterator[Problem]:
+    """G1: what gc left for its next run makes sense."""
+    with store.read() as txn:
+        packs = {_number(key) for key, _ in txn.scan(Table.PACKS)}
+        condemned = txn.condemned().packs
+        graves = sum(1 for _ in txn.scan(Table.META, GRAVE))
+    for number in sorted(condemned - packs):
+        yield Problem("G1", f"pack {number:08x} is condemned and not in the table of packs")
+    if graves and not condemned:
+        yield Problem("G1", f"nothing is condemned, and {graves} graves are left")
 
 
 def journal_records(pack: PackFile) -> Iterator[Record]:

@@ -1,7 +1,7 @@
 """
 Looks for damage in a store: one function for each invariant, see `check`.
 
-    S1 S2 P1 D1  packs, objects, journal                  (store/fsck.py)
+    S1 S2 P1 D1 G1  packs, objects, journal, gc           (store/fsck.py)
     F1  every record decodes and stands under its own key
     T1  every node and chunk that a finished commit, or the journal of an open one, needs is in the store
     T2  size, number of files and content hash of a directory agree with what is below it, at every node
@@ -30,6 +30,7 @@ from ..ids import ChunkId, RepoName, chunk_id
 from ..store.chunks import MissingChunkError
 from ..store.fsck import Problem, check_store
 from ..store.index import ReadTxn, Table
+from ..store.layout import packs_stay
 from ..store.store import Store
 from ..trees.entry import Entry, Kind
 from ..trees.node import (
@@ -75,7 +76,12 @@ class Records:
 
 
 def check(store: Store, trees: Trees, *, verify_data: bool = False) -> list[Problem]:
-    """Return all that is wrong with the store; empty when all is well.  Changes nothing."""
+    """Return all that is wrong with the store; empty when all is well.  Changes nothing; waits for a gc."""
+    with packs_stay(store):
+        return _check(store, trees, verify_data=verify_data)
+
+
+def _check(store: Store, trees: Trees, *, verify_data: bool) -> list[Problem]:
     with store.read() as txn:
         records = read_records(txn)
     return [

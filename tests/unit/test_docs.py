@@ -24,7 +24,7 @@ DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT /
 
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)#\s]+)(?:#[^)]*)?\)")
 _FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
-_INVARIANT = re.compile(r"\b[CDFHOPRST][0-9]\b")
+_INVARIANT = re.compile(r"\b[CDFGHOPRST][0-9]\b")
 _CODE_DOCUMENT = re.compile(r"\bdocs/[A-Za-z0-9_./-]*[A-Za-z0-9]")
 _SOURCE = re.compile(r"`(?P<path>(?:[a-z0-9_]+/)+[a-z0-9_]+\.(?:py|c))`")
 
