@@ -27,6 +27,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
@@ -57,9 +58,12 @@ log = logging.getLogger(__name__)
 _POOL_THREADS = max(1, min(4, os.cpu_count() or 1))
 _COMPRESS_APART_FROM = 16 << 10
 """Smaller objects are compressed by the caller: handing them over costs more than it saves."""
-_MAX_IN_FLIGHT = 64
+_MAX_IN_FLIGHT = 16
+"""So many times what is put together, a MiB or two, may wait for the pool."""
 
 _NEXT_PACK = b"next_pack"
+
+Placed = dict[ChunkId, Location]
 
 
 class MissingChunkError(StoreError):
@@ -84,8 +88,11 @@ class CorruptChunkError(StoreError):
 class Chunks:
     """The objects of one store, as this process sees and adds to them."""
 
-    def __init__(self, index: Index, folder: Path, store_id: bytes, holds: Path) -> None:
+    def __init__(
+        self, index: Index, folder: Path, store_id: bytes, compression: codec.Compression, holds: Path
+    ) -> None:
         self._index = index
+        self._compression = compression
         self._folder = folder
         self._store_id = store_id
         self._reader = PackReader(folder)
@@ -94,7 +101,8 @@ class Chunks:
         """Packs sealed by this process whose state is not yet in the index."""
         self._sealed_noted: list[int] = []
         self._lock = threading.RLock()
-        self._pending: dict[ChunkId, Future[Location]] = {}
+        self._pending: dict[ChunkId, Future[Placed]] = {}
+        """What was put and is not in the index; those put together share a future."""
         self._failed: dict[ChunkId, tuple[bytes, ObjectKind]] = {}
         """Pending objects that no pack took; every sync and every put tries again."""
         self._pool: ThreadPoolExecutor | None = None
@@ -113,33 +121,47 @@ class Chunks:
 
         Equal bytes are stored once.  After OutOfSpaceError the same put may be tried again.
         """
-        object_id = chunk_id(data)
+        return self.put_all((data,), kind)[0]
+
+    def put_all(self, data: Sequence[bytes | memoryview], kind: ObjectKind) -> list[ChunkId]:
+        """
+        Store each of *data* under its name and return the names, in the same order.
+
+        Looked up, compressed and appended together: for files of a few KiB the locks and
+        hand-overs of one object at a time cost more than the work on its bytes.
+        """
+        names = [chunk_id(one) for one in data]
+        fresh: dict[ChunkId, bytes | memoryview] = {}
+        result: Future[Placed] = Future()
         with self._lock:
             self.holds.hold_by_put()
             if self._failed:
                 self._retry()
-            if self._is_here_to_stay(object_id):
-                return object_id
-            result: Future[Location] = Future()
-            self._pending[object_id] = result
-        if len(data) < _COMPRESS_APART_FROM:
-            self._compress_and_append(object_id, bytes(data), kind, result)
+            with self._index.read() as txn:
+                for object_id, one in zip(names, data, strict=True):
+                    if not self._is_here_to_stay(txn, object_id):
+                        fresh[object_id] = one
+                        self._pending[object_id] = result
+        if not fresh:
+            return names
+        # The caller may reuse what it passed.
+        owned = {object_id: bytes(one) for object_id, one in fresh.items()}
+        if sum(map(len, owned.values())) < _COMPRESS_APART_FROM:
+            self._compress_and_append(owned, kind, result)
         else:
             self._in_flight.acquire()
-            self._workers().submit(self._in_background, object_id, bytes(data), kind, result)
-        return object_id
+            self._workers().submit(self._in_background, owned, kind, result)
+        return names
 
-    def _is_here_to_stay(self, object_id: ChunkId) -> bool:
+    def _is_here_to_stay(self, txn: ReadTxn, object_id: ChunkId) -> bool:
         """Say whether an object need not be stored again.  Called with the lock held."""
         coming = self._pending.get(object_id)
-        if coming is None:
-            location = self._indexed(object_id)
-        elif not coming.done() or coming.exception() is not None:
-            # It is appended, or tried again, to a pack that is none of the condemned ones.
-            return True
-        else:
-            location = coming.result()
-        return location is not None and location.pack not in self._condemned.packs
+        if coming is not None:
+            # One without a place yet is appended, or tried again, to a pack that is none of the condemned ones.
+            placed = coming.result().get(object_id) if coming.done() else None
+            return placed is None or placed.pack not in self._condemned.packs
+        raw = txn.get(Table.OBJECTS, object_id)
+        return raw is not None and Location.decode(raw).pack not in self._condemned.packs
 
     def _look_at_condemned(self) -> int:
         with self._index.read() as txn:
@@ -158,36 +180,43 @@ class Chunks:
                 self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="pfs-compress")
             return self._pool
 
-    def _in_background(
-        self, object_id: ChunkId, data: bytes, kind: ObjectKind, result: Future[Location]
-    ) -> None:
+    def _in_background(self, owned: dict[ChunkId, bytes], kind: ObjectKind, result: Future[Placed]) -> None:
         try:
             with suppress(Exception):
-                # What went wrong is in *result*, and the next sync tries again.
-                self._compress_and_append(object_id, data, kind, result)
+                # What no pack took is in `_failed`, and the next sync tries again.
+                self._compress_and_append(owned, kind, result)
         finally:
             self._in_flight.release()
 
     def _compress_and_append(
-        self, object_id: ChunkId, data: bytes, kind: ObjectKind, result: Future[Location]
+        self, owned: dict[ChunkId, bytes], kind: ObjectKind, result: Future[Placed]
     ) -> None:
+        """Append *owned* to the pack and give *result* the places of those that found one."""
+        placed: Placed = {}
         try:
-            used, payload = codec.encode(data)
+            encoded = self._compression.encode_all(list(owned.values()))
             with self._lock:
-                location = self._pack().append(kind, used, payload, raw=len(data), object_id=object_id)
-                # With the lock held: whoever looks next must see which pack it is in.
-                result.set_result(location)
-        except BaseException as error:
+                try:
+                    for (object_id, data), (used, payload) in zip(owned.items(), encoded, strict=True):
+                        placed[object_id] = self._pack().append(
+                            kind, used, payload, raw=len(data), object_id=object_id
+                        )
+                finally:
+                    self._failed |= {k: (data, kind) for k, data in owned.items() if k not in placed}
+                    # With the lock held: whoever looks next must see which pack it is in.
+                    result.set_result(placed)
+        except BaseException:
             with self._lock:
-                self._failed[object_id] = (data, kind)
-            result.set_exception(error)
+                if not result.done():
+                    self._failed |= {k: (data, kind) for k, data in owned.items()}
+                    result.set_result(placed)
             raise
 
     def _retry(self) -> None:
         """Append what no pack took, or raise what is in the way.  Called with the lock held."""
         for object_id, (data, kind) in list(self._failed.items()):
-            result: Future[Location] = Future()
-            self._compress_and_append(object_id, data, kind, result)
+            result: Future[Placed] = Future()
+            self._compress_and_append({object_id: data}, kind, result)
             self._pending[object_id] = result
             del self._failed[object_id]
 
@@ -236,13 +265,16 @@ class Chunks:
     def sync(self) -> dict[ChunkId, Location]:
         """Make all pending objects durable and return where they are.  They stay pending until `forget`."""
         with self._lock:
-            waiting = list(self._pending.values())
+            waiting = set(self._pending.values())
         # The pool needs the lock to append, so it is waited for without it.
         wait(waiting)
         with self._lock:
             self._retry()
+            # What others put since then is not waited for, and what they failed to place waits.
             located = {
-                object_id: future.result() for object_id, future in self._pending.items() if future.done()
+                object_id: result.result()[object_id]
+                for object_id, result in self._pending.items()
+                if result.done() and object_id not in self._failed
             }
             writer = self._writer
         if writer is not None:
@@ -275,7 +307,7 @@ class Chunks:
             for object_id, location in located.items():
                 coming = self._pending.get(object_id)
                 # It may have been put once more meanwhile, since its pack was condemned.
-                if coming is not None and coming.done() and coming.result() is location:
+                if coming is not None and coming.done() and coming.result().get(object_id) is location:
                     del self._pending[object_id]
             self._sealed = [number for number in self._sealed if number not in self._sealed_noted]
 
@@ -308,7 +340,7 @@ class Chunks:
 
     def append_journal(self, batch: bytes) -> None:
         """Write a batch of the index into the pack and make it durable."""
-        used, payload = codec.encode(batch)
+        used, payload = self._compression.encode(batch)
         with self._lock:
             pack = self._pack()
             pack.append(JOURNAL, used, payload, raw=len(batch), object_id=chunk_id(batch))
@@ -327,8 +359,8 @@ class Chunks:
 
     def locate(self, object_id: ChunkId) -> Location:
         """Return where an object is; MissingChunkError if nowhere."""
-        future = self._pending.get(object_id)
-        location = future.result() if future is not None else self._indexed(object_id)
+        pending = self._pending.get(object_id)
+        location = pending.result().get(object_id) if pending is not None else self._indexed(object_id)
         if location is None:
             # It may have been indexed, and left the pending ones, between the two looks.
             location = self._indexed(object_id)

@@ -9,14 +9,13 @@ A pack goes in these steps, each of which may be the last before a crash:
 3. what is needed *then* is marked, with what was deleted since the first step;
 4. what is needed, and every batch of the journal of refs, is copied to another pack and synced;
 5. the index learns the new places and forgets what nothing needs;
-6. the pack leaves the table and the file is removed.
+6. the file is removed, and the pack leaves the table.
 
-Until 6 the pack is whole, and the next gc goes on with it.  A file that 6 left behind is in no table
-and is removed by the next gc.
+Until 6 the pack is whole, and the next gc goes on with it.
 
 Invariants (fsck.py):
 
-- G1  a condemned pack is in the table of packs; a store without condemned packs has no graves.
+- S3  a condemned pack is in the table of packs; a store without condemned packs has no graves.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from dataclasses import dataclass, field
 
 from ..errors import OutOfSpaceError, StoreError
 from ..ids import ChunkId
-from .census import Census, slices_of_objects
+from .census import Census, PackCount, slices_of_objects
 from .holds import Holder, holders_before
 from .index import Table
 from .packs import (
@@ -75,28 +74,31 @@ class Swept:
     is_disk_full: bool = False
 
 
-def garbage_of(pack: PackFile, census: Census) -> int:
-    """Return how many bytes of a pack would go, were it swept."""
+def garbage_of(pack: PackFile, census: Census, *, at_least: float) -> int:
+    """Return how many bytes of a pack would go, were it swept; 0 if that is less than a part *at_least* of it."""
     size = pack.path.stat().st_size
-    count = census.packs.get(pack.number)
-    needed = count.needed_bytes if count is not None else 0
-    if size - needed <= HEADER.size:
-        return 0
-    listed = records_of(pack)
-    if listed is None:
-        return 0
-    records, overhead = listed
-    journal = sum(RECORD.size + record.stored for record in records if record.kind == JOURNAL)
-    return max(0, size - needed - journal - overhead)
+    count = census.packs.get(pack.number) or PackCount()
+    garbage = count.indexed_bytes - count.needed_bytes
+    unknown = size - HEADER.size - count.indexed_bytes
+    if (garbage < at_least * size and garbage + unknown >= at_least * size > 0) or (
+        not at_least and unknown > 0
+    ):
+        # What the index does not know may be the journal of refs, which stays, or objects stored twice.
+        listed = records_of(pack)
+        if listed is None:
+            return 0
+        records, overhead = listed
+        journal = sum(RECORD.size + record.stored for record in records if record.kind == JOURNAL)
+        garbage = max(garbage, size - overhead - journal - count.needed_bytes)
+    return garbage if garbage >= at_least * size else 0
 
 
 def choose(store: Store, census: Census, *, threshold: float) -> dict[int, int]:
     """Return the packs that are worth sweeping, with the bytes that would go: *threshold* is a part of a pack."""
     chosen = {}
     for pack in packs_in(store.packs, store.id):
-        size = pack.path.stat().st_size
-        garbage = garbage_of(pack, census)
-        if garbage and garbage >= threshold * size:
+        garbage = garbage_of(pack, census, at_least=threshold)
+        if garbage:
             chosen[pack.number] = garbage
     return chosen
 
@@ -155,6 +157,9 @@ class Sweep:
         """Sweep the packs *numbers*, the cheapest first; what is in the way of one does not stop the others."""
         ahead = self._in_order(numbers)
         try:
+            for number in numbers - {pack.number for pack in ahead} - self._census.packs.keys():
+                # A gc was killed when it had removed the file.
+                self._remove(PackFile(self._store.packs, number, self._store.id))
             while ahead:
                 # What is pure garbage goes first: on a full disk that makes the room for the copies.
                 ahead = self._sweep_some(ahead)
@@ -287,27 +292,15 @@ class Sweep:
     # Step 6
 
     def _remove(self, pack: PackFile) -> None:
-        size = pack.path.stat().st_size
+        if pack.path.exists():
+            self._swept.bytes += pack.path.stat().st_size
+            self._swept.packs += 1
+            pack.path.unlink()
+            sync_folder(self._store.packs)
         with self._store.write() as txn:
             before = txn.condemned()
             txn.set_condemned(before.packs - {pack.number}, epoch=before.epoch)
             txn.delete(Table.PACKS, pack.number.to_bytes(4, "big"))
-        pack.path.unlink()
-        sync_folder(self._store.packs)
-        self._swept.packs += 1
-        self._swept.bytes += size
-
-
-def remove_leftovers(store: Store) -> int:
-    """Remove the files that a gc left behind that was killed; return their bytes."""
-    with store.read() as txn:
-        known = {int.from_bytes(key, "big") for key, _ in txn.scan(Table.PACKS)}
-    freed = 0
-    for pack in packs_in(store.packs, store.id):
-        if pack.number not in known:
-            freed += pack.path.stat().st_size
-            pack.path.unlink()
-    return freed
 
 
 def lock_pack(pack: PackFile) -> int | None:

@@ -20,7 +20,7 @@ import struct
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from functools import cached_property, partial
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -103,6 +103,12 @@ class ReadTxn:
         """Return `get` of one table, for who looks up many keys; it ends with the transaction."""
         return cast(Callable[[bytes], bytes | None], partial(self._txn.get, db=self._tables[table]))
 
+    def slice(self, table: Table, start: bytes, most: int) -> list[tuple[bytes, bytes]]:
+        """Return the first *most* pairs from the key *start* on; several times as fast as `scan`."""
+        with self._txn.cursor(db=self._tables[table]) as cursor:
+            found = cursor.set_range(start)
+            return list(islice(cursor, most)) if found else []
+
     def condemned(self) -> condemned.Condemned:
         """Return what gc has decided last."""
         return condemned.Condemned.decode(self.get(Table.META, condemned.KEY))
@@ -141,17 +147,30 @@ class ReadTxn:
         """
         Yield (sequence, what changed) of the batches newer than *after*, oldest first.
 
-        If the log has forgotten some of them (KEPT_CHANGES), one entry names all keys there are.
+        If the log has forgotten some of them (KEPT_CHANGES), or one is damaged, one entry names all
+        keys there are.
         """
         oldest = next(self.scan(Table.CHANGES), None)
         if oldest is not None and _U64.unpack(oldest[0])[0] > after + 1:
-            everything = [
-                (table.label, key) for table in Table if table.journaled for key, _ in self.scan(table)
-            ]
-            yield self.sequence(), everything
+            yield self.sequence(), self._everything()
             return
         for key, value in self.scan(Table.CHANGES, start=_U64.pack(after + 1)):
-            yield _U64.unpack(key)[0], msgspec.msgpack.decode(value, type=list[tuple[str, bytes]])
+            changed = decode_changes(value)
+            if changed is None:
+                yield self.sequence(), self._everything()
+                return
+            yield _U64.unpack(key)[0], changed
+
+    def _everything(self) -> list[tuple[str, bytes]]:
+        return [(table.label, key) for table in Table if table.journaled for key, _ in self.scan(table)]
+
+
+def decode_changes(value: bytes) -> list[tuple[str, bytes]] | None:
+    """Return what an entry of the change log names; None if it is damaged."""
+    try:
+        return msgspec.msgpack.decode(value, type=list[tuple[str, bytes]])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _seek_last(cursor: lmdb.Cursor, prefix: bytes, start: bytes | None) -> bool:
@@ -281,7 +300,7 @@ def decode_batch(data: bytes) -> tuple[int, Batch]:
     """Undo `encode_batch`; StoreError for anything else."""
     try:
         sequence, batch = msgspec.msgpack.decode(data, type=tuple[int, Batch])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"a journal record does not decode: {error}") from error
     return sequence, batch
 
@@ -301,8 +320,10 @@ def process_identity(pid: int) -> bytes:
 
 
 def split_outbox(value: bytes) -> tuple[bool, bytes]:
-    """Return (whether the writer of an outbox entry is alive, its batch)."""
+    """Return (whether the writer of an outbox entry is alive, its batch); StoreError if it is none."""
     identity = value[: _IDENTITY.size]
+    if len(identity) < _IDENTITY.size:
+        raise StoreError("an entry of the outbox is too short; run `pfs fsck`")
     pid, _ = _IDENTITY.unpack(identity)
     return pid != 0 and identity == process_identity(pid), value[_IDENTITY.size :]
 

@@ -16,7 +16,7 @@ from ..store.index import Table
 from ..store.objects import ObjectKind
 from ..store.packs import LOCATION
 from ..store.store import Store
-from .node import references
+from .node import named_ids, references
 
 _READ_TOGETHER = 2048
 _LOOKED_UP_TOGETHER = 4096
@@ -41,47 +41,67 @@ class Marker:
 
     def mark_needed(self, ids: Iterable[tuple[ChunkId, ObjectKind]]) -> None:
         """Mark what *ids* name, and all below; StoreError if a node is missing."""
-        self._note_references(list(dict(ids).items()))
+        named = dict(ids)
+        self._refuse_missing(set(self._note(list(named))), named.items())
         self._walk()
 
     def _walk(self) -> None:
         while self._ahead:
             together = sorted(self._ahead[-_READ_TOGETHER:])
             del self._ahead[-_READ_TOGETHER:]
-            found: list[tuple[ChunkId, ObjectKind]] = []
+            found: list[bytes] = []
             for _, _, object_id, kind in together:
-                found += references(self._store.chunks.get(object_id), kind, object_id)
-            self._note_references(found)
+                found += named_ids(self._store.chunks.get(object_id), kind, object_id)
+            missing = self._note(found)
+            if missing:
+                self._refuse_missing_nodes(
+                    set(missing), [(kind, object_id) for _, _, object_id, kind in together]
+                )
 
-    def _note_references(self, found: Sequence[tuple[ChunkId, ObjectKind]]) -> None:
-        missing = set(self._note([object_id for object_id, _ in found]))
-        if missing:
-            lost = next((i for i, kind in found if i in missing and kind is not ObjectKind.CHUNK), None)
-            if lost is not None:
+    def _refuse_missing_nodes(self, missing: set[bytes], nodes: list[tuple[ObjectKind, ChunkId]]) -> None:
+        """StoreError if one of the *missing* ids is that of a node; a chunk has nothing below it."""
+        for kind, object_id in nodes:
+            self._refuse_missing(missing, references(self._store.chunks.get(object_id), kind, object_id))
+
+    @staticmethod
+    def _refuse_missing(missing: set[bytes], named: Iterable[tuple[ChunkId, ObjectKind]]) -> None:
+        for object_id, kind in named:
+            if object_id in missing and kind is not ObjectKind.CHUNK:
                 raise StoreError(
-                    f"the tree node {lost.hex()} is missing, so what is below it cannot be told from garbage; "
-                    "run `pfs fsck`"
+                    f"the tree node {object_id.hex()} is missing, so what is below it cannot be told from "
+                    "garbage; run `pfs fsck`"
                 )
 
     def _note(self, ids: Sequence[bytes]) -> list[bytes]:
         """Mark objects and plan to read those that are nodes; return the ids that name nothing."""
         missing: list[bytes] = []
-        mark = self._census.mark
         for start in range(0, len(ids), _LOOKED_UP_TOGETHER):
+            wanted = ids[start : start + _LOOKED_UP_TOGETHER]
             with self._store.read() as txn:
-                get = txn.getter(Table.OBJECTS)
-                for object_id in ids[start : start + _LOOKED_UP_TOGETHER]:
-                    raw = get(object_id)
-                    if raw is None:
-                        missing.append(object_id)
-                        continue
-                    pack, offset, stored, _, _, kind = LOCATION.unpack(raw)
-                    is_new = mark(pack, offset, stored)
-                    if kind != _CHUNK and (is_new or (is_new is None and object_id not in self._young)):
-                        if is_new is None:
-                            self._young.add(object_id)
-                        self._ahead.append((pack, offset, ChunkId(object_id), ObjectKind(kind)))
+                places = list(map(txn.getter(Table.OBJECTS), wanted))
+            if None in places:
+                missing += [
+                    object_id for object_id, place in zip(wanted, places, strict=True) if place is None
+                ]
+                wanted = [
+                    object_id for object_id, place in zip(wanted, places, strict=True) if place is not None
+                ]
+            self._mark(wanted, b"".join([place for place in places if place is not None]))
         return missing
+
+    def _mark(self, ids: Sequence[bytes], places: bytes) -> None:
+        mark = self._census.mark
+        for object_id, (pack, offset, stored, _, _, kind) in zip(
+            ids, LOCATION.iter_unpack(places), strict=True
+        ):
+            is_new = mark(pack, offset, stored)
+            if kind == _CHUNK or is_new is False:
+                continue
+            if is_new is None:
+                if object_id in self._young:
+                    continue
+                self._young.add(object_id)
+            self._ahead.append((pack, offset, ChunkId(object_id), ObjectKind(kind)))
 
 
 _CHUNK = int(ObjectKind.CHUNK)

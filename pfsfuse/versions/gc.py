@@ -25,7 +25,7 @@ from itertools import islice
 
 from ..store.census import Census
 from ..store.condemned import GRAVE, ids_in, split_ids
-from ..store.gc import Sweep, Swept, choose, condemn, remove_leftovers, wait_for_others
+from ..store.gc import Sweep, Swept, choose, condemn, wait_for_others
 from ..store.holds import Holder
 from ..store.index import Table
 from ..store.layout import alone_with_packs
@@ -79,8 +79,6 @@ def collect_garbage(
     with alone_with_packs(store):
         store.rest()
         report = Report()
-        if not dry_run:
-            report.freed_bytes += remove_leftovers(store)
         census = Census(store)
         marker = Marker(store, census)
         mark_needed(store, marker)

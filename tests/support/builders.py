@@ -43,7 +43,7 @@ class World:
 
     def entry(self, data: bytes, *, mode: int = 0o644) -> Entry:
         """Store the bytes of a file and return its entry."""
-        writer = ContentsWriter(self.store.chunks, size_hint=len(data))
+        writer = ContentsWriter(self.store.chunks)
         writer.write(data)
         return writer.finish().entry(mode=mode, uid=0, gid=0, mtime_ns=1)
 

@@ -475,7 +475,7 @@ def _spawned(root: Path) -> Iterator[subprocess.Popen[str]]:
 def put_then_commit() -> None:
     """What the other process does: put a file, wait for a line, commit it."""
     store = Store(Path(sys.argv[1]))
-    writer = ContentsWriter(store.chunks, size_hint=len(BIG))
+    writer = ContentsWriter(store.chunks)
     writer.write(BIG)
     entry = writer.finish().entry(mode=0o644, uid=0, gid=0, mtime_ns=1)
     store.flush()
@@ -498,7 +498,7 @@ def test_fsck_names_a_condemned_pack_that_is_in_no_table(world: World) -> None:
     with world.store.write() as txn:
         txn.put(Table.META, KEY, Condemned(1, frozenset({77})).encode())
 
-    assert ["G1: pack 0000004d is condemned and not in the table of packs"] == [str(p) for p in world.fsck()]
+    assert ["S3: pack 0000004d is condemned and not in the table of packs"] == [str(p) for p in world.fsck()]
 
 
 def test_fsck_names_graves_where_nothing_is_condemned(world: World) -> None:
@@ -511,4 +511,4 @@ def test_fsck_names_graves_where_nothing_is_condemned(world: World) -> None:
     with world.store.write() as txn:
         txn.put(Table.META, GRAVE + bytes(12), bytes(32))
 
-    assert ["G1: nothing is condemned, and 1 graves are left"] == [str(p) for p in world.fsck()]
+    assert ["S3: nothing is condemned, and 1 graves are left"] == [str(p) for p in world.fsck()]
