@@ -24,7 +24,7 @@ from ..ids import BranchName, CommitId, RepoName
 from ..store.index import Table, WriteTxn
 from ..store.problems import Mending
 from ..trees.tree import Trees
-from .fsck import Records
+from .checks import Records
 from .model import (
     Branch,
     BranchRef,

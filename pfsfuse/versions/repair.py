@@ -26,7 +26,8 @@ from ..store.rebuild import rebuild_store_index
 from ..store.repair import StoreRepair
 from ..store.store import Store, UnknownFormatError
 from ..trees.tree import Trees
-from .fsck import Report, examine, read_records
+from .checks import read_records
+from .fsck import Report, examine
 from .journal import Journal, damage_in
 from .model import (
     Branch,
