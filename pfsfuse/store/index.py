@@ -112,7 +112,8 @@ class ReadTxn:
         """Return the first *most* pairs from the key *start* on; several times as fast as `scan`."""
         with self._txn.cursor(db=self._tables[table]) as cursor:
             found = cursor.set_range(start)
-            return list(islice(cursor, most)) if found else []
+            pairs = cast(Iterator[tuple[bytes, bytes]], cursor.iternext() if found else iter(()))
+            return list(islice(pairs, most))
 
     def condemned(self) -> condemned.Condemned:
         """Return what gc has decided last."""
