@@ -14,13 +14,26 @@ from pfsfuse.store.index import ReadTxn
 from pfsfuse.versions import branches
 from pfsfuse.versions.branches import HeadOfOtherRepoError
 from pfsfuse.versions.commits import resolve
-from pfsfuse.versions.model import Branch, BranchRef
+from pfsfuse.versions.model import Branch, BranchRef, Trigger
 from pfsfuse.versions.repos import repo as find_repo
+from pfsfuse.versions.requests import CreateBranch, DeleteBranch
+from pfsfuse.versions.triggers import InvalidTriggerError
 from pfsfuse.versions.wiring import make_branch
 
 from .names import branch_name
 from .screen import local_time, when
 from .session import Session
+
+
+class ShownTrigger(msgspec.Struct):
+    """A trigger, by the original's names of its fields."""
+
+    branch: str
+    cron_spec: str
+    rate_limit_spec: str
+    size: str
+    commits: int
+    all: bool
 
 
 class ShownBranch(msgspec.Struct):
@@ -37,6 +50,7 @@ class ShownBranch(msgspec.Struct):
     """The branches that are made from it, directly; `all_subvenance` has those behind them, too."""
     all_subvenance: list[str]
     propagated: bool
+    trigger: ShownTrigger | None
     created: datetime | None
 
 
@@ -51,8 +65,27 @@ def shown_branch(txn: ReadTxn, branch: Branch) -> ShownBranch:
         [str(user) for user in branches.subvenance(txn, branch.ref)],
         [str(user.ref) for user in branches.downstream(txn, [branch.ref])],
         branch.propagated,
+        msgspec.convert(branch.trigger, ShownTrigger, from_attributes=True) if branch.trigger else None,
         when(branch.created_ns),
     )
+
+
+def said(trigger: ShownTrigger | None) -> str:
+    """Return what a trigger says, for people."""
+    if trigger is None:
+        return ""
+    conditions = [
+        f"{name} {value}"
+        for name, value in (
+            ("cron", trigger.cron_spec),
+            ("rate limit", trigger.rate_limit_spec),
+            ("size", trigger.size),
+            ("commits", trigger.commits),
+        )
+        if value
+    ]
+    how = " and " if trigger.all else " or "
+    return f"{trigger.branch}: {how.join(conditions) or ('always' if trigger.all else 'never')}"
 
 
 Name = Annotated[str, typer.Argument(metavar="REPO@BRANCH", help="The branch.")]
@@ -72,6 +105,27 @@ def create_branch(
     name: Name,
     head: Head = None,
     provenance: Provenance = None,
+    trigger: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BRANCH", help="Move by itself to commits of this branch of the same repo, when …"
+        ),
+    ] = None,
+    trigger_size: Annotated[str, typer.Option(metavar="SIZE", help="… it has grown by so much: 100M.")] = "",
+    trigger_commits: Annotated[int, typer.Option(metavar="N", help="… it is so many commits ahead.")] = 0,
+    trigger_rate_limit: Annotated[
+        str,
+        typer.Option(
+            "--trigger-rate-limit",
+            "--trigger-rate-limit-spec",
+            metavar="SCHEDULE",
+            help="… the next time of a schedule has come: '@every 10s'.",
+        ),
+    ] = "",
+    trigger_cron: Annotated[
+        str, typer.Option(metavar="SCHEDULE", help="… a clock says so: '0 4 * * *'; alone.")
+    ] = "",
+    trigger_all: Annotated[bool, typer.Option("--trigger-all", help="… all of it holds, not any.")] = False,
 ) -> None:
     """
     Create a branch, or move one that exists to another commit, or have it made from other branches.
@@ -80,8 +134,23 @@ def create_branch(
     content that it has; nobody writes it.
     """
     ref = branch_name(name)
-    with session.store.write() as txn:
-        make_branch(txn, ref, head=_head(txn, ref, head), provenance=_sources(provenance))
+    conditions = {
+        "cron_spec": trigger_cron,
+        "rate_limit_spec": trigger_rate_limit,
+        "size": trigger_size,
+        "commits": trigger_commits,
+        "all": trigger_all,
+    }
+    if trigger is None and any(conditions.values()):
+        raise InvalidTriggerError("a trigger needs the branch that it looks at: --trigger BRANCH")
+    session.change(
+        CreateBranch(
+            ref,
+            head=_in_repo(ref, head),
+            provenance=tuple(branch_name(text) for text in provenance or ()),
+            trigger=None if trigger is None else msgspec.convert({"branch": trigger, **conditions}, Trigger),
+        )
+    )
 
 
 def update_branch(
@@ -107,16 +176,19 @@ def _sources(provenance: list[str] | None) -> list[BranchRef] | None:
     return [branch_name(text) for text in provenance] if provenance else None
 
 
-def _head(txn: ReadTxn, ref: BranchRef, text: str | None) -> CommitId | None:
-    """Return the commit that --head names: a branch or a commit, of the branch's own repo."""
-    if not text:
-        return None
-    named, at, rest = text.rpartition("@")
+def _head(txn: ReadTxn, ref: BranchRef, head: str | None) -> CommitId | None:
+    text = _in_repo(ref, head)
+    return resolve(txn, ref.repo, text).id if text else None
+
+
+def _in_repo(ref: BranchRef, head: str | None) -> str:
+    """Return what --head names, a branch or a commit of the branch's own repo, without the repo."""
+    named, at, rest = (head or "").rpartition("@")
     if at and check_repo_name(named) != ref.repo:
         raise HeadOfOtherRepoError(
-            f"{text} is not of repo {ref.repo}: branch and head commit must belong to the same repo"
+            f"{head} is not of repo {ref.repo}: branch and head commit must belong to the same repo"
         )
-    return resolve(txn, ref.repo, rest).id
+    return rest
 
 
 def list_branch(
@@ -134,6 +206,7 @@ def list_branch(
             "HEAD": lambda branch: branch.head or "-",
             "OPEN COMMIT": lambda branch: branch.open or "-",
             "MADE FROM": lambda branch: ", ".join(branch.provenance),
+            "TRIGGER": lambda branch: said(branch.trigger),
         },
     )
 
@@ -152,6 +225,7 @@ def inspect_branch(session: Session, name: Name) -> None:
             "Made from": lambda branch: ", ".join(branch.provenance),
             "All it is made from": lambda branch: ", ".join(branch.all_provenance),
             "Made of it": lambda branch: ", ".join(branch.all_subvenance),
+            "Trigger": lambda branch: said(branch.trigger),
             "Created": lambda branch: local_time(branch.created),
         },
     )
@@ -163,5 +237,4 @@ def delete_branch(
     force: Annotated[bool, typer.Option("--force", "-f", help="Also if others are made from it.")] = False,
 ) -> None:
     """Delete a branch; its commits stay readable by their ids."""
-    with session.store.write() as txn:
-        branches.delete_branch(txn, branch_name(name), force=force)
+    session.change(DeleteBranch(branch_name(name), force))
