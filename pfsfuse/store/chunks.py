@@ -214,12 +214,20 @@ class Chunks:
             except (TornPackError, DamagedPackError) as error:
                 log.error("%s; it is not written any more", error)
                 self._sealed.append(number)
+        while True:
+            try:
+                return PackWriter(self._folder, self._next_number(), self._store_id)
+            except BlockingIOError:
+                # Another process saw the new file before this one had locked it, and writes it now.
+                continue
+
+    def _next_number(self) -> int:
         with self._index.write() as txn:
             raw = txn.get(Table.META, _NEXT_PACK)
             number = int.from_bytes(raw, "big") if raw else 1
             txn.put(Table.META, _NEXT_PACK, (number + 1).to_bytes(4, "big"))
             txn.put(Table.PACKS, number.to_bytes(4, "big"), bytes([PackState.OPEN]))
-        return PackWriter(self._folder, number, self._store_id)
+        return number
 
     # Durability; used by Store only
 

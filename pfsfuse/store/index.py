@@ -27,6 +27,7 @@ import lmdb
 import msgspec
 
 from ..errors import OutOfSpaceError, StoreError
+from .packs import sync_folder
 
 MAP_SIZE = 1 << 40
 """The same in every process; costs address space only."""
@@ -285,6 +286,7 @@ class Index:
         path.mkdir(mode=0o700, exist_ok=True)
         self._owner = os.getpid()
         self.path = path
+        is_new = not data_path(path).exists()
         try:
             self._env = lmdb.open(
                 os.fspath(path),
@@ -294,6 +296,9 @@ class Index:
                 readahead=False,
                 mode=0o600,
             )
+            if is_new:
+                # LMDB syncs the file, and not its name.
+                sync_folder(path)
             self._check_length()
             self._env.reader_check()
             self._tables: dict[Table, Any] = {
