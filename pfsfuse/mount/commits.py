@@ -30,7 +30,7 @@ from ..versions.changesets import Append, Change, Delete, MakeDirectory, apply_o
 from ..versions.commits import BranchHasOpenCommitError
 from ..versions.model import BranchRef, Commit
 from ..versions.overlay import Overlay
-from ..versions.owner import commit_changes
+from ..versions.owner import NoOpenCommitError, commit_changes
 from ..versions.repos import find_repo
 from ..versions.staged import Node
 from ..versions.staged_tree import Found
@@ -52,13 +52,6 @@ IDLE_WRITER_S = 60.0
 _LOOK_EVERY_S = 0.1
 _RETRY_S = 5.0
 _RELEASE_S = 1.0
-
-
-class NoOpenCommitError(NotFoundError):
-    """The branch has no open commit."""
-
-    def __init__(self, ref: BranchRef) -> None:
-        super().__init__(f"branch {ref} has no open commit; `pfs start commit {ref}` starts one")
 
 
 class UnflushedError(StoreError):

@@ -19,7 +19,7 @@ from ..versions.changesets import decode_changes
 from ..versions.model import BranchRef
 from . import wire
 from .commits import Commits
-from .views import Shown
+from .wire import Shown
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,8 @@ from ..store.store import Store
 from ..trees.tree import Trees
 from ..versions.changesets import ChangeSet
 from ..versions.model import BranchRef
-from ..versions.owner import OpenCommit, OwnedElsewhereError, Owner, put_without_mount
+from ..versions.owner import NoOpenCommitError, OpenCommit, OwnedElsewhereError, Owner, put_without_mount
 from .client import MountClient
-from .commits import NoOpenCommitError
 
 _TRIES_S = 15.0
 """A mount that starts has the ownership some time before it answers."""

@@ -126,17 +126,30 @@ class ReadTxn:
         """
         Yield (sequence, what changed) of the batches newer than *after*, oldest first.
 
-        If the log has forgotten some of them (KEPT_CHANGES), one entry names all keys there are.
+        If the log has forgotten some of them (KEPT_CHANGES), or one is damaged, one entry names all
+        keys there are.
         """
         oldest = next(self.scan(Table.CHANGES), None)
         if oldest is not None and _U64.unpack(oldest[0])[0] > after + 1:
-            everything = [
-                (table.label, key) for table in Table if table.journaled for key, _ in self.scan(table)
-            ]
-            yield self.sequence(), everything
+            yield self.sequence(), self._everything()
             return
         for key, value in self.scan(Table.CHANGES, start=_U64.pack(after + 1)):
-            yield _U64.unpack(key)[0], msgspec.msgpack.decode(value, type=list[tuple[str, bytes]])
+            changed = decode_changes(value)
+            if changed is None:
+                yield self.sequence(), self._everything()
+                return
+            yield _U64.unpack(key)[0], changed
+
+    def _everything(self) -> list[tuple[str, bytes]]:
+        return [(table.label, key) for table in Table if table.journaled for key, _ in self.scan(table)]
+
+
+def decode_changes(value: bytes) -> list[tuple[str, bytes]] | None:
+    """Return what an entry of the change log names; None if it is damaged."""
+    try:
+        return msgspec.msgpack.decode(value, type=list[tuple[str, bytes]])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _seek_last(cursor: lmdb.Cursor, prefix: bytes, start: bytes | None) -> bool:
@@ -243,7 +256,7 @@ def decode_batch(data: bytes) -> tuple[int, Batch]:
     """Undo `encode_batch`; StoreError for anything else."""
     try:
         sequence, batch = msgspec.msgpack.decode(data, type=tuple[int, Batch])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"a journal record does not decode: {error}") from error
     return sequence, batch
 
@@ -263,8 +276,10 @@ def process_identity(pid: int) -> bytes:
 
 
 def split_outbox(value: bytes) -> tuple[bool, bytes]:
-    """Return (whether the writer of an outbox entry is alive, its batch)."""
+    """Return (whether the writer of an outbox entry is alive, its batch); StoreError if it is none."""
     identity = value[: _IDENTITY.size]
+    if len(identity) < _IDENTITY.size:
+        raise StoreError("an entry of the outbox is too short; run `pfs fsck`")
     pid, _ = _IDENTITY.unpack(identity)
     return pid != 0 and identity == process_identity(pid), value[_IDENTITY.size :]
 

@@ -19,7 +19,8 @@ Promises:
 - P2  a pack has at most one writer, which holds an flock on it;
 - P3  after `sync` every appended record survives power loss;
 - P4  a failed write (full disk) leaves the pack as it was before, and can be retried;
-- P5  a pack with whole records behind damage is never written again, so that they stay.
+- P5  a pack with whole records behind damage is never written again, so that they stay;
+- P6  the index knows every pack, and the next pack gets a number that no pack has.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from ..errors import ConflictError, OutOfSpaceError, StoreError
 from . import chunker
 from .chunks import Chunks
 from .codec import Compression
-from .index import Index, ReadTxn, Table, WriteTxn, data_path, sequence_key, split_outbox
+from .index import Index, ReadTxn, Table, WriteTxn, data_path, decode_batch, sequence_key, split_outbox
 from .packs import sync_folder
 
 log = logging.getLogger(__name__)
@@ -162,9 +162,16 @@ class Store:
         with self.read() as txn:
             waiting = list(txn.scan(Table.OUTBOX))
         for key, value in waiting:
-            is_alive, batch = split_outbox(value)
+            sequence = int.from_bytes(key, "big")
+            try:
+                is_alive, batch = split_outbox(value)
+                decode_batch(batch)
+            except StoreError as error:
+                # It stays where it is: a pack must not take what a replay could not read.
+                log.error("batch %d in the outbox is damaged: %s", sequence, error)
+                continue
             if not is_alive:
-                self._journal(int.from_bytes(key, "big"), batch)
+                self._journal(sequence, batch)
 
     def after_write(self, hook: Callable[[], None]) -> None:
         """Have *hook* called, outside any transaction, when this process has changed a journaled table."""
@@ -248,7 +255,7 @@ def read_or_make_format(root: Path) -> Format:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     try:
         found = msgspec.json.decode(data, type=Format)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnknownFormatError(f"{path} is not the format file of a store: {error}") from error
     if found.format != FORMAT:
         raise UnknownFormatError(

@@ -92,7 +92,7 @@ class ChunkRow:
             return 0
         count = (length - self.sizes.most - 1) // self._zero_length + 1
         key = self._objects.put(bytes(self._zero_length), ObjectKind.CHUNK)
-        self._builder.extend(0, [key] * count, [self._zero_length] * count)
+        self._builder.repeat(0, key, self._zero_length, count)
         return count * self._zero_length
 
     def take_over(self, layout: Layout, start: int, stop: int) -> int:

@@ -119,12 +119,13 @@ def create_branch(
 
 
 def set_provenance(txn: WriteTxn, ref: BranchRef, provenance: Sequence[BranchRef]) -> Branch:
-    """Make *ref* a branch made from *provenance*; ProvenanceLoopError."""
+    """Make *ref* a branch made from *provenance*; ProvenanceLoopError, ConflictError if it has a trigger."""
     for source in provenance:
         branch(txn, source.repo, source.branch)
-    changed = msgspec.structs.replace(
-        branch(txn, ref.repo, ref.branch), provenance=tuple(dict.fromkeys(provenance))
-    )
+    line = branch(txn, ref.repo, ref.branch)
+    if provenance and line.trigger is not None:
+        raise ConflictError(f"branch {ref} has a trigger; it cannot be made from other branches as well")
+    changed = msgspec.structs.replace(line, provenance=tuple(dict.fromkeys(provenance)))
     _refuse_loop(txn, changed)
     put_branch(txn, changed)
     return changed
@@ -147,12 +148,21 @@ def subvenance(txn: ReadTxn, ref: BranchRef) -> list[BranchRef]:
     return [other.ref for other in all_branches(txn) if ref in other.provenance]
 
 
+def triggered_by(txn: ReadTxn, ref: BranchRef) -> list[Branch]:
+    """Return the branches whose triggers look at this one."""
+    return [
+        other
+        for other in branches(txn, ref.repo)
+        if other.trigger is not None and other.trigger.branch == ref.branch
+    ]
+
+
 def delete_branch(txn: WriteTxn, ref: BranchRef, *, force: bool = False) -> None:
     """
     Delete a branch; its commits stay readable by id.
 
-    BranchInUseError if it has an open commit, or if other branches are made from it; with *force*
-    those are then made without it.
+    BranchInUseError if it has an open commit, or if other branches are made from it or triggered
+    by it; with *force* those are then made without it, and lose their triggers.
     """
     target = branch(txn, ref.repo, ref.branch)
     if target.open is not None:
@@ -161,6 +171,12 @@ def delete_branch(txn: WriteTxn, ref: BranchRef, *, force: bool = False) -> None
     if users and not force:
         names = ", ".join(str(user) for user in users)
         raise BranchInUseError(f"branch {ref} cannot be deleted: {names} is made from it; use --force")
+    followers = triggered_by(txn, ref)
+    if followers and not force:
+        names = ", ".join(str(follower.ref) for follower in followers)
+        raise BranchInUseError(f"branch {ref} cannot be deleted: it triggers {names}; use --force")
+    for follower in followers:
+        put_branch(txn, msgspec.structs.replace(follower, trigger=None, ticked_ns=None))
     txn.delete(Table.BRANCHES, branch_key(ref.repo, ref.branch))
     for user in users:
         line = branch(txn, user.repo, user.branch)

@@ -37,6 +37,7 @@ from .model import (
     subvenance_key,
 )
 from .repos import repo
+from .triggers import fire
 
 _SHORTEST_PREFIX = 4
 _HEX_DIGITS = frozenset("0123456789abcdef")
@@ -69,6 +70,13 @@ class BranchHasOpenCommitError(ConflictError):
         self.open_commit = open_commit
 
 
+class NoOpenCommitError(NotFoundError):
+    """The branch has no open commit."""
+
+    def __init__(self, ref: BranchRef) -> None:
+        super().__init__(f"branch {ref} has no open commit; `pfs start commit {ref}` starts one")
+
+
 class OutputBranchError(ReadOnlyError):
     """A branch with provenance is written by its pipeline only."""
 
@@ -90,6 +98,14 @@ def commit(txn: ReadTxn, repo_name: RepoName, commit_id: CommitId) -> Commit:
         repo(txn, repo_name)
         raise CommitNotFoundError(f"commit {commit_id.hex()} not found in repo {repo_name}")
     return found
+
+
+def open_commit(txn: ReadTxn, ref: BranchRef) -> Commit:
+    """Return the open commit of a branch; NoOpenCommitError."""
+    line = find_branch(txn, ref.repo, ref.branch)
+    if line is None or line.open is None:
+        raise NoOpenCommitError(ref)
+    return commit(txn, ref.repo, line.open)
 
 
 def commits_of_set(txn: ReadTxn, commit_id: CommitId) -> list[Commit]:
@@ -203,9 +219,10 @@ def finish_commit(
     *,
     description: str | None = None,
     error: str = "",
+    now_ns: int | None = None,
 ) -> Commit:
     """
-    Seal an open commit with the content *root* and make it its branch's head.
+    Seal an open commit with the content *root* and make it the head of its branch, and of those it triggers.
 
     CommitFinishedError if it is finished; StaleHeadError if the branch moved since it was
     started (H2).  A description given here replaces the one of the start.
@@ -221,12 +238,13 @@ def finish_commit(
         record,
         state=CommitState.FINISHED,
         root=root,
-        finished_ns=time.time_ns(),
+        finished_ns=now_ns or time.time_ns(),
         description=record.description if description is None else description,
         error=error,
     )
-    txn.put(Table.COMMITS, commit_key(ref.repo, ref.commit), encode(done))
     put_branch(txn, msgspec.structs.replace(line, head=done.id, open=None))
+    done = msgspec.structs.replace(done, triggered=fire(txn, line, done))
+    txn.put(Table.COMMITS, commit_key(ref.repo, ref.commit), encode(done))
     return done
 
 

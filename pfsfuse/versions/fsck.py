@@ -8,8 +8,10 @@ Looks for damage in a store: one function for each invariant, see `check`.
     T3  size and content hash of a file agree with its bytes or its list of chunks
     R1 R2        repos                                    (repos.py)
     H1 H3 H4     branches                                 (branches.py)
+    G1 G2 G3     triggers                                 (triggers.py)
     C1 C2 C3 C4 C5  commits                               (commits.py)
-    O2           staging of open commits                  (owner.py)
+    O1 O2        staging of open commits                  (owner.py)
+    X1 X2        transactions                             (transaction_check.py)
 
 Cheap by default: every node of every tree is read, each once, but no chunk of a file;
 `verify_data` reads those, too.  H2 speaks of a moment and O1 of processes: neither leaves a trace
@@ -25,30 +27,19 @@ from typing import TypeVar
 
 import msgspec
 
-from ..errors import StoreError
-from ..ids import ChunkId, RepoName, chunk_id
-from ..store.chunks import MissingChunkError
-from ..store.fsck import Problem, check_store
-from ..store.index import ReadTxn, Table
+from ..errors import InvalidNameError, StoreError
+from ..ids import BranchName, RepoName
+from ..store.fsck import examine_store
+from ..store.index import ReadTxn, Table, decode_changes
+from ..store.problems import Problem
 from ..store.store import Store
-from ..trees.entry import Entry, Kind
-from ..trees.node import (
-    EMPTY_CONTENT,
-    Leaf,
-    decode_list,
-    entry_references,
-    interior_content,
-    leaf_content,
-    list_content,
-)
 from ..trees.tree import Trees
-from .journal import damage_in, entries_in
+from .losses import Loss, find_losses
 from .model import (
     Branch,
     BranchRef,
     Commit,
     CommitRef,
-    Origin,
     Repo,
     branch_key,
     commit_key,
@@ -57,7 +48,10 @@ from .model import (
     repo_key,
     subvenance_key,
 )
-from .owner import staging_name
+from .staging_check import check_staging
+from .transaction_check import check_transactions
+from .tree_check import check_trees
+from .triggers import check_conditions
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -74,26 +68,56 @@ class Records:
     unreadable: list[Problem] = field(default_factory=list)
 
 
+@dataclass
+class Report:
+    """All that fsck found."""
+
+    problems: list[Problem]
+    losses: list[Loss] = field(default_factory=list)
+    """What of the finished commits cannot be read because of the problems."""
+    read_bytes: int = 0
+    """Stored bytes that --verify-data read, and how long that took."""
+    seconds: float = 0.0
+
+    @property
+    def bytes_per_second(self) -> float:
+        return self.read_bytes / self.seconds if self.seconds else 0.0
+
+
 def check(store: Store, trees: Trees, *, verify_data: bool = False) -> list[Problem]:
     """Return all that is wrong with the store; empty when all is well.  Changes nothing."""
+    return examine(store, trees, verify_data=verify_data).problems
+
+
+def examine(store: Store, trees: Trees, *, verify_data: bool = False) -> Report:
+    """Look for all that is wrong with the store, and for what is lost by it.  Changes nothing."""
     with store.read() as txn:
         records = read_records(txn)
-    return [
-        *check_store(store, verify_data=verify_data),
+        transactions = list(check_transactions(txn, records.commits))
+    commits = list(records.commits.values())
+    below = examine_store(store, verify_data=verify_data)
+    of_trees = list(check_trees(store, trees, commits))
+    problems = [
+        *below.problems,
         *records.unreadable,
         *check_repos(records),
         *check_provenance_exists(records),
         *check_heads(records),
         *check_open_commits(records),
         *check_loops(records),
+        *check_triggers(records),
         *check_finished(records),
         *check_parents(records),
         *check_states(records),
         *check_subvenance(records),
         *check_commit_sets(records),
-        *check_staging(store, records),
-        *check_trees(store, trees, records),
+        *check_staging(store, commits, below.unreadable),
+        *transactions,
+        *of_trees,
     ]
+    unreadable = below.unreadable | {p.object_id for p in of_trees if p.object_id is not None}
+    losses = find_losses(store, trees, commits, unreadable) if unreadable else []
+    return Report(problems, losses, below.read_bytes, below.seconds)
 
 
 def read_records(txn: ReadTxn) -> Records:
@@ -107,6 +131,10 @@ def read_records(txn: ReadTxn) -> Records:
         found.commits[commit.ref] = commit
     found.commit_sets = {key for key, _ in txn.scan(Table.COMMIT_SETS)}
     found.subvenance = {key for key, _ in txn.scan(Table.SUBVENANCE)}
+    for key, raw in txn.scan(Table.CHANGES):
+        if decode_changes(raw) is None:
+            number = int.from_bytes(key, "big")
+            found.unreadable.append(Problem("F1", f"entry {number} of the change log does not decode"))
     return found
 
 
@@ -190,6 +218,35 @@ def check_loops(records: Records) -> Iterator[Problem]:
                     pending.append(source)
 
 
+def check_triggers(records: Records) -> Iterator[Problem]:
+    """G1, G2 and G3: a trigger has a source, which it does not move itself, and conditions that can be read."""
+    for line in records.branches.values():
+        if line.trigger is None:
+            continue
+        try:
+            check_conditions(line.trigger)
+        except InvalidNameError as error:
+            yield Problem("G3", f"the trigger of {line.ref} makes no sense: {error}")
+        if line.provenance:
+            yield Problem("G3", f"branch {line.ref} has a trigger and is made from other branches")
+        if BranchRef(line.repo, line.trigger.branch) not in records.branches:
+            yield Problem(
+                "G1", f"branch {line.ref} is triggered by {line.trigger.branch}, which does not exist"
+            )
+        if line.name in _sources(records, line):
+            yield Problem("G2", f"branch {line.ref} is triggered by itself")
+
+
+def _sources(records: Records, line: Branch) -> set[BranchName]:
+    """Return the names of the branches that trigger *line*, by whatever way."""
+    found: set[BranchName] = set()
+    current: Branch | None = line
+    while current is not None and current.trigger is not None and current.trigger.branch not in found:
+        found.add(current.trigger.branch)
+        current = records.branches.get(BranchRef(line.repo, current.trigger.branch))
+    return found
+
+
 # Commits
 
 
@@ -239,166 +296,3 @@ def check_commit_sets(records: Records) -> Iterator[Problem]:
         yield Problem("C5", f"commit {expected[key]} is in no commit set")
     for key in sorted(records.commit_sets - expected.keys()):
         yield Problem("C5", f"the commit set {key[:16].hex()} names a commit that does not exist")
-
-
-# Open commits
-
-
-def check_staging(store: Store, records: Records) -> Iterator[Problem]:
-    """O2, and T1 for open commits: the journal of an open commit is whole, and what it names is there."""
-    for commit in records.commits.values():
-        journal = store.staging / staging_name(commit) / "journal"
-        if commit.is_finished or commit.origin is not Origin.USER or not journal.exists():
-            continue
-        damaged_at = damage_in(journal)
-        if damaged_at is not None:
-            yield Problem("O2", f"the journal of open commit {commit.ref} is damaged at byte {damaged_at}")
-        for entry in entries_in(journal):
-            for object_id, _ in entry_references(entry):
-                if not store.chunks.has(object_id):
-                    yield Problem("T1", f"object {object_id.hex()} of open commit {commit.ref} is missing")
-
-
-# Trees
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """What a node says of all below it, as its parent should have it."""
-
-    content: bytes
-    entries: int
-    size: int
-    files: int
-
-
-def check_trees(store: Store, trees: Trees, records: Records) -> Iterator[Problem]:
-    """T1, T2 and T3 for every tree of a finished commit; each node is read once."""
-    walk = _Walk(store, trees)
-    for commit in records.commits.values():
-        if commit.root is not None:
-            yield from walk.check(commit.root, str(commit.ref))
-
-
-class _Walk:
-    """Goes through trees; knows what it has seen."""
-
-    def __init__(self, store: Store, trees: Trees) -> None:
-        self._store = store
-        self._trees = trees
-        self._sums: dict[bytes, _Sums | None] = {}
-        """By node; None for one that cannot be read."""
-        self._lists: dict[bytes, int | None] = {}
-        """By chunk list: how many bytes it says are below."""
-        self._problems: list[Problem] = []
-
-    def check(self, root: Entry, where: str) -> list[Problem]:
-        """Return what is wrong with the directory *root* and what has not been looked at of all below."""
-        self._problems = []
-        pending = [(root, where)]
-        while pending:
-            entry, path = pending.pop()
-            if entry.is_directory:
-                pending += self._check_directory(entry, path)
-            elif entry.kind == Kind.FILE:
-                self._check_file(entry, path)
-        return self._problems
-
-    def _add(self, invariant: str, message: str) -> None:
-        self._problems.append(Problem(invariant, message))
-
-    def _check_directory(self, entry: Entry, path: str) -> list[tuple[Entry, str]]:
-        """Check a directory's nodes; return its entries that were not looked at yet."""
-        if entry.depth == 0:
-            if (entry.content, entry.size, entry.files) != (EMPTY_CONTENT, 0, 0):
-                self._add("T2", f"{path}: an empty directory has the attributes of another")
-            return []
-        below: list[tuple[Entry, str]] = []
-        sums = self._node(entry.data, entry.depth, path, below)
-        if sums is not None and (sums.content, sums.size, sums.files) != (
-            entry.content,
-            entry.size,
-            entry.files,
-        ):
-            self._add("T2", f"{path}: the directory says something else than its node {entry.data.hex()}")
-        return below
-
-    def _node(self, node_id: bytes, height: int, path: str, below: list[tuple[Entry, str]]) -> _Sums | None:
-        """Check a node and what is below it; return its sums.  Recursion ends at the height of one tree."""
-        if node_id in self._sums:
-            return self._sums[node_id]
-        self._sums[node_id] = None
-        try:
-            node = self._trees.node(node_id)
-        except StoreError as error:
-            self._add("T1", f"{path}: {error}")
-            return None
-        if node.height != height:
-            self._add("T2", f"{path}: node {node_id.hex()} has height {node.height}, not {height}")
-        if node.keys != sorted(set(node.keys)):
-            self._add("T2", f"{path}: the names in node {node_id.hex()} are not in order")
-        if isinstance(node, Leaf):
-            below += [(e, f"{path}/{_shown(k)}") for k, e in zip(node.keys, node.items, strict=True)]
-            content, entries = leaf_content(node.keys, node.items), len(node.keys)
-        else:
-            for child in node.items:
-                found = self._node(child.id, height - 1, path, below)
-                said = _Sums(child.content, child.entries, child.size, child.files)
-                if found is not None and found != said:
-                    self._add("T2", f"{path}: node {node_id.hex()} says something else than {child.id.hex()}")
-            content = interior_content(height, node.items)
-            entries = sum(child.entries for child in node.items)
-        size = sum(item.size for item in node.items)
-        sums = self._sums[node_id] = _Sums(content, entries, size, sum(item.files for item in node.items))
-        return sums
-
-    def _check_file(self, entry: Entry, path: str) -> None:
-        if entry.depth == 0:
-            if len(entry.data) != entry.size or chunk_id(entry.data) != entry.content:
-                self._add("T3", f"{path}: the bytes of the file are not those that its entry says")
-        elif entry.depth == 1:
-            if entry.content != entry.data:
-                self._add("T3", f"{path}: the content hash is not the id of the only chunk")
-            self._check_chunk(entry.data, entry.size, path)
-        else:
-            if entry.content != list_content(ChunkId(entry.data)):
-                self._add("T3", f"{path}: the content hash is not that of the list of chunks")
-            size = self._chunk_list(entry.data, entry.depth - 1, path)
-            if size is not None and size != entry.size:
-                self._add("T3", f"{path}: the chunks have {size} bytes, the file {entry.size}")
-
-    def _chunk_list(self, list_id: bytes, height: int, path: str) -> int | None:
-        """Check a chunk list and what is below it; return the number of bytes."""
-        if list_id in self._lists:
-            return self._lists[list_id]
-        self._lists[list_id] = None
-        object_id = ChunkId(list_id)
-        try:
-            node = decode_list(self._store.chunks.get(object_id), object_id)
-        except StoreError as error:
-            self._add("T1", f"{path}: {error}")
-            return None
-        if node.height != height:
-            self._add("T3", f"{path}: chunk list {list_id.hex()} has height {node.height}, not {height}")
-        for key, length in zip(node.keys, node.items, strict=True):
-            if height == 1:
-                self._check_chunk(key, length, path)
-            else:
-                size = self._chunk_list(key, height - 1, path)
-                if size is not None and size != length:
-                    self._add("T3", f"{path}: chunk list {list_id.hex()} says {length} bytes, not {size}")
-        size = self._lists[list_id] = sum(node.items)
-        return size
-
-    def _check_chunk(self, object_id: bytes, length: int, path: str) -> None:
-        try:
-            found = self._store.chunks.locate(ChunkId(object_id))
-        except MissingChunkError as error:
-            self._add("T1", f"{path}: {error}")
-            return
-        if found.raw != length:
-            self._add("T3", f"{path}: chunk {object_id.hex()} has {found.raw} bytes, not {length}")
-
-
-def _shown(name: bytes) -> str:
-    return name.decode("utf-8", "backslashreplace")

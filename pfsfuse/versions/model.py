@@ -61,6 +61,23 @@ class CommitRef(msgspec.Struct, frozen=True, array_like=True):
         return f"{self.repo}@{self.commit.hex()}"
 
 
+class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
+    """When a branch moves by itself to the newest commit of another one (triggers.py)."""
+
+    branch: BranchName
+    """The source, a branch of the same repo."""
+    cron_spec: str = ""
+    """By the clock; goes with no other condition."""
+    rate_limit_spec: str = ""
+    """When the next time of this schedule after the head's has come."""
+    size: str = ""
+    """When the source has grown by so much, as people write it (`100M`)."""
+    commits: int = 0
+    """When the source is so many commits ahead."""
+    all: bool = False
+    """Whether all conditions must hold at once, not any."""
+
+
 class Branch(msgspec.Struct, frozen=True, omit_defaults=True):
     repo: RepoName
     name: BranchName
@@ -71,6 +88,9 @@ class Branch(msgspec.Struct, frozen=True, omit_defaults=True):
     """The open commit, whose parent is the head."""
     provenance: tuple[BranchRef, ...] = ()
     """The branches whose commits make this one's; such a branch is written by its maker only."""
+    trigger: Trigger | None = None
+    ticked_ns: int | None = None
+    """When the clock of its trigger was last heard."""
 
     @property
     def ref(self) -> BranchRef:
@@ -98,6 +118,8 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     """Started by name, so only finished by name: the mount leaves it open."""
     placeholder: bool = False
     """The empty first commit of an output branch: it is there for the ancestry and never counts as data."""
+    triggered: tuple[BranchName, ...] = ()
+    """The branches that its finish moved to it."""
 
     @property
     def is_finished(self) -> bool:
@@ -125,7 +147,7 @@ def decode(data: bytes, kind: type[Record]) -> Record:
     """Undo `encode`; StoreError if *data* is no *kind*."""
     try:
         return msgspec.msgpack.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(
             f"a {kind.__name__.lower()} record does not decode: {error}; run `pfs fsck`"
         ) from error

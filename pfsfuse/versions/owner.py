@@ -28,6 +28,7 @@ from ..store.store import Store
 from ..trees.tree import Trees
 from .branches import StaleHeadError, create_branch, find_branch
 from .changesets import ChangeSet, apply_to_overlay, apply_to_tree
+from .commits import NoOpenCommitError as NoOpenCommitError
 from .commits import (
     base_root,
     commit,

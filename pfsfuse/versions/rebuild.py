@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..store.fsck import Problem
+from ..store.problems import Problem
 from ..store.rebuild import Report as PackReport
 from ..store.rebuild import rebuild_store_index
 from ..store.store import Store

@@ -26,8 +26,9 @@ import trio
 
 from pfsfuse.errors import OutOfSpaceError, PfsError, UnavailableError
 from pfsfuse.ids import RepoName
-from pfsfuse.mount.client import AsyncMountClient
-from pfsfuse.mount.views import Sealed, Shown, ViewNotFoundError, keep_view
+from pfsfuse.mount.async_client import AsyncMountClient
+from pfsfuse.mount.views import ViewNotFoundError, keep_view
+from pfsfuse.mount.wire import Sealed, Shown
 from pfsfuse.store.index import ReadTxn, WriteTxn
 from pfsfuse.store.store import Store
 from pfsfuse.trees.entry import Entry

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import trio
 
 from pfsfuse.errors import ConflictError, UnavailableError
-from pfsfuse.mount.client import AsyncMountClient
+from pfsfuse.mount.async_client import AsyncMountClient
 from pfsfuse.store.store import Store
 from pfsfuse.trees.tree import Trees
 from pfsfuse.versions.changes import Listener, poke_after_writes

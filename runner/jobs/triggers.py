@@ -2,8 +2,9 @@
 What starts jobs.
 
 A finished commit of people (origin USER) starts one job in every pipeline downstream of its
-branch, all with the commit's id, all at once: those whose inputs are still to be made wait for
-them.  So a diamond runs once for a change, and every job of the change sees consistent inputs.
+branch and of the branches that it triggered, all with the commit's id, all at once: those whose
+inputs are still to be made wait for them.  So a diamond runs once for a change, and every job
+of the change sees consistent inputs.
 
 An input that the change does not touch gives its newest commit, or the one that is being made.
 A pipeline runs only when every input has data; the empty first commit of an output branch is none.
@@ -43,12 +44,12 @@ def trigger_commit(txn: WriteTxn, source: Commit) -> list[JobRecord]:
     """Make the jobs that a finished commit starts; jobs that exist already are left alone."""
     if not source.is_data or source.origin is not Origin.USER or source.finished_ns is None:
         return []
-    ref = BranchRef(source.repo, source.branch)
-    changed = {ref}
+    changed = {BranchRef(source.repo, name) for name in (source.branch, *source.triggered)}
+    by_people = frozenset(changed)
     made: list[JobRecord] = []
     for record in _readers(txn):
         touched = changed & set(inputs_of(spec_of(record)))
-        if touched == {ref} and record.created_ns > source.finished_ns:
+        if touched <= by_people and record.created_ns > source.finished_ns:
             # The first job of a new pipeline saw this commit already.
             continue
         made += _follow(txn, record, source.id, changed, before_ns=source.finished_ns)
