@@ -27,6 +27,7 @@ import lmdb
 import msgspec
 
 from ..errors import OutOfSpaceError, StoreError
+from .boot import this_boot
 from .packs import sync_folder
 
 MAP_SIZE = 1 << 40
@@ -265,14 +266,19 @@ _IDENTITY = struct.Struct("<IQ")
 
 
 def process_identity(pid: int) -> bytes:
-    """Return what tells a process from all others since boot: id and start time; zeros if it is dead."""
+    """
+    Return what tells a process from all others: id, and start time mixed with the life of the machine.
+
+    Zeros if it is dead.  The same id and start time may come again when the machine is started anew.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             line = file.read()
     except OSError:
         return bytes(_IDENTITY.size)
     # proc(5): field 22 is the start time; field 3 is the first behind the name in parentheses.
-    return _IDENTITY.pack(pid, int(line[line.rfind(b")") + 2 :].split()[19]))
+    started = int(line[line.rfind(b")") + 2 :].split()[19])
+    return _IDENTITY.pack(pid, started ^ int.from_bytes(this_boot()[:8], "little"))
 
 
 def split_outbox(value: bytes) -> tuple[bool, bytes]:

@@ -33,6 +33,7 @@ import msgspec
 
 from ..errors import ConflictError, OutOfSpaceError, StoreError
 from . import chunker
+from .boot import this_boot
 from .chunks import Chunks
 from .codec import Compression
 from .index import Index, ReadTxn, Table, WriteTxn, data_path, decode_batch, sequence_key, split_outbox
@@ -93,6 +94,7 @@ class Store:
         self._journaled: list[int] = []
         """Batches that this process has synced to a pack and can take out of the outbox."""
         self._after_write: list[Callable[[], None]] = []
+        self._recover_from_power_cut()
         self._empty_outbox()
 
     @property
@@ -156,6 +158,14 @@ class Store:
             log.warning("batch %d is not in a pack yet: %s", sequence, error)
         else:
             self._journaled.append(sequence)
+
+    def _recover_from_power_cut(self) -> None:
+        """The first to open the store in a life of the machine looks at what the end of the last one has left."""
+        known = self.run / "boot"
+        boot = this_boot().hex()
+        if not known.exists() or known.read_text() != boot:
+            self.chunks.recover()
+            known.write_text(boot)
 
     def _empty_outbox(self) -> None:
         """Write batches to a pack that a crash of their writer kept from it."""

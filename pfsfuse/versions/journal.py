@@ -30,6 +30,7 @@ import msgspec
 import xxhash
 
 from ..errors import OutOfSpaceError, StoreError
+from ..store.boot import this_boot
 from ..store.descriptor import Descriptor
 from ..store.packs import sync_folder
 from ..trees.entry import Entry
@@ -42,7 +43,8 @@ _MARK_MAGIC = b"PFSm"
 _MARK = struct.Struct("<16sQ")
 _ANY_MAGIC = re.compile(b"PFS[jm]")
 _MAGIC_BYTES = 4
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_MARK_EVERY = 64
+"""Records; a mark has 40 bytes."""
 
 
 class Journal:
@@ -58,8 +60,8 @@ class Journal:
         self._end = 0
         self._durable = 0
         """Where the last sync ended."""
-        self._has_mark = False
-        """Whether this process has written one."""
+        self._appended = 0
+        """How many records by this process."""
         self._failed: Exception | None = None
         self.boot: bytes | None = None
         """The life of the machine in which the record that was replayed last was written, if it is known."""
@@ -76,7 +78,9 @@ class Journal:
                 self.boot = _MARK.unpack(payload)[0]
             else:
                 yield offset, payload
-        if _is_damaged(fd, self._end, self.boot):
+        if _is_damaged(fd, self._end, self.boot) or (
+            self.boot is None and _next_record(fd, self._end + 1) is not None
+        ):
             self._keep_copy()
         os.ftruncate(fd, self._end)
 
@@ -94,10 +98,11 @@ class Journal:
         """Add a record and return the offset of its payload.  OutOfSpaceError adds nothing."""
         record = _HEAD.pack(_MAGIC, len(payload), _checksum(payload)) + payload
         with self._lock:
-            if not self._has_mark:
+            # The second mark is there should the first be lost.
+            if self._appended == 1 or self._appended % _MARK_EVERY == 0:
                 self._append(self._mark())
-                self._has_mark = True
             self._append(record)
+            self._appended += 1
             return self._end - len(payload)
 
     def _mark(self) -> bytes:
@@ -160,11 +165,6 @@ def _checksum(payload: bytes) -> int:
     return xxhash.xxh3_64_intdigest(payload, len(payload))
 
 
-def this_boot() -> bytes:
-    """Return what names this life of the machine; it is another one after a power cut."""
-    return bytes.fromhex(BOOT_ID.read_text().strip().replace("-", ""))
-
-
 def _records(fd: int, position: int) -> Iterator[tuple[int, bytes, bool]]:
     """Yield (offset, payload, is it a mark) of whole records from *position* on, up to the first that is not."""
     size = os.fstat(fd).st_size
@@ -195,13 +195,13 @@ def _is_damaged(fd: int, end: int, boot: bytes | None) -> bool:
     Say whether what is behind *end*, where the whole records stop, is more than a crash explains.
 
     *boot* is that of the last mark before.  A killed process leaves no whole record behind a gap; a power
-    cut may, where nothing was synced: then the marks there are of an earlier life and do not call the gap durable.
+    cut may, where nothing was synced: then the marks there are of an earlier life and do not call the gap
+    durable.  Where the first mark is gone nobody knows the life; nothing was synced if no mark says so.
     """
     durable = 0
-    is_behind_gap = False
-    position = _next_record(fd, end + 1)
+    behind = _next_record(fd, end + 1)
+    position = behind
     while position is not None:
-        is_behind_gap = True
         at = position
         for offset, payload, is_mark in _records(fd, position):
             at = offset + len(payload)
@@ -209,7 +209,7 @@ def _is_damaged(fd: int, end: int, boot: bytes | None) -> bool:
                 boot, upto = _MARK.unpack(payload)
                 durable = max(durable, upto)
         position = _next_record(fd, at + 1)
-    return is_behind_gap and (boot in (None, this_boot()) or durable > end)
+    return behind is not None and (boot == this_boot() or durable > end)
 
 
 def _next_record(fd: int, position: int) -> int | None:

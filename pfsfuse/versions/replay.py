@@ -13,9 +13,10 @@ from pathlib import Path
 import msgspec
 
 from ..errors import StoreError
+from ..store.boot import this_boot
 from ..trees.contents import Contents
 from ..trees.entry import Entry, Kind
-from .journal import Journal, this_boot
+from .journal import Journal
 from .spill import Spill
 from .staged import StagedDirectory, StagedFile
 from .staged_bytes import StagedBytes

@@ -27,8 +27,8 @@ import pytest
 
 from pfsfuse.errors import NotFoundError
 from pfsfuse.ids import RepoName
+from pfsfuse.store import boot
 from pfsfuse.store.index import Table
-from pfsfuse.versions import journal
 from pfsfuse.versions.commits import list_commits
 from pfsfuse.versions.owner import Owner
 from pfsfuse.versions.repos import repos as all_repos
@@ -157,7 +157,7 @@ def another_life(folder: Path) -> Iterator[None]:
     """Have the machine be started anew, as far as programs can tell."""
     (folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal, "BOOT_ID", folder / "boot_id")
+        patch.setattr(boot, "BOOT_ID", folder / "boot_id")
         yield
 
 
@@ -203,7 +203,10 @@ def _check_open(world: World, ledger: Ledger, kept: Kept) -> None:
         finished = history(world, repo)
         here = contents.get(repo, finished[-1] if finished else {})
         for path, coded in files.items():
-            assert base64.b64decode(coded) == here.get(path), f"{repo}: {path} was synced"
+            assert base64.b64decode(coded) == here.get(path), (
+                f"{repo}: {path} was synced; there are {sorted(here)}"
+                + ("" if repo in contents else " and no open commit")
+            )
 
 
 def paths_of(file: StagedFile) -> list[str]:
