@@ -309,6 +309,7 @@ class BranchHome(Home):
         self.overlay = opened.overlay
         self.root.show(opened.overlay.root, opened.overlay)
         self.is_held = opened.is_recovered
+        self.half_files.update(opened.overlay.doubtful_files())
         self.changed_at = time.monotonic()
 
     def written_by(self, pid: int) -> None:
