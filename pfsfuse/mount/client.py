@@ -91,6 +91,10 @@ class MountClient:
         )
         return CommitId(commit_id), finished
 
+    def snapshot(self, ref: BranchRef) -> Entry:
+        """Return the tree that a branch's open commit has now; NoOpenCommitError."""
+        return msgspec.convert(self.call("snapshot", repo=ref.repo, branch=ref.branch), Entry)
+
     def barrier(self) -> None:
         """Return when the mount shows everything that was committed before this call."""
         self.call("barrier")

@@ -95,6 +95,7 @@ class Control:
             "finish": self._finish,
             "drop": self._drop,
             "apply": self._apply,
+            "snapshot": self._snapshot,
             "view.set": self._set_view,
             "view.seal": self._seal_view,
             "view.drop": self._drop_view,
@@ -125,6 +126,9 @@ class Control:
         decoded = decode_changes(changes)
         made = await self._commits.apply(_ref(repo, branch), decoded, description=description)
         return made.id, made.is_finished
+
+    async def _snapshot(self, repo: str, branch: str) -> Entry:
+        return await self._commits.snapshot(_ref(repo, branch))
 
     async def _set_view(self, worker: str, inputs: dict[bytes, Any], out: Any, writable: bool) -> int:
         shown = msgspec.convert(inputs, dict[bytes, Shown])
