@@ -50,7 +50,7 @@ def bytes_of(objects: Objects, entry: Entry) -> Iterator[bytes]:
 
 def store(objects: Objects, stream: Stream) -> Entry:
     """Store the bytes of a stream and return the entry of a file that has them."""
-    writer = ContentsWriter(objects, size_hint=stream.size)
+    writer = ContentsWriter(objects)
     for part in stream.read():
         writer.write(part)
     return file_entry(writer, mtime_ns=stream.mtime_ns)

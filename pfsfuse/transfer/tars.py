@@ -120,7 +120,7 @@ class _Reading:
         elif member.isfile():
             body = archive.extractfile(member)
             assert body is not None  # it is a file
-            writer = ContentsWriter(self._objects, size_hint=member.size)
+            writer = ContentsWriter(self._objects)
             while part := body.read(_STEP):
                 writer.write(part)
             entry = file_entry(writer, mtime_ns=mtime_ns, mode=member.mode & _KEPT_MODE)

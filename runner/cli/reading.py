@@ -14,7 +14,7 @@ from pfsfuse.trees.entry import Entry, Kind
 from pfsfuse.trees.tree import Path
 from pfsfuse.versions import listing
 from pfsfuse.versions.branches import find_branch
-from pfsfuse.versions.commits import ancestors, base_root, commit, resolve
+from pfsfuse.versions.commits import NoOpenCommitError, ancestors, base_root, commit, resolve
 from pfsfuse.versions.model import BranchRef, Commit, Origin
 
 from .names import FileName
@@ -45,9 +45,6 @@ def readable(session: Session, where: FileName) -> Readable:
             record = _named(txn, where.repo, where.commit)
         if record.is_finished or record.origin is not Origin.USER:
             break
-        # Loaded for open commits only: it brings trio, which takes longer than reading a file.
-        from pfsfuse.mount.commits import NoOpenCommitError
-
         try:
             return Readable(record, session.writing.snapshot(BranchRef(record.repo, record.branch)))
         except NoOpenCommitError:
