@@ -48,6 +48,7 @@ _SLICE = 100_000
 
 REBUILT = frozenset(
     {Table.PROJECTS, Table.REPOS, Table.BRANCHES, Table.COMMITS, Table.COMMIT_SETS, Table.SUBVENANCE}
+    | {Table.MOVES}
 )
 """Tables of which every change is journaled; of DOCUMENTS passing states are not."""
 
@@ -79,9 +80,19 @@ def examine_store(store: Store, *, verify_data: bool = False) -> StoreReport:
     report.problems += check_objects(store, gaps=gaps)
     report.problems += check_journal(store)
     report.problems += check_condemned(store)
-    report.unreadable = {each.object_id for each in report.problems if each.object_id is not None}
+    suspects = {each.object_id for each in report.problems if each.object_id is not None}
+    report.unreadable = {each for each in suspects if not _is_readable(store, each)}
     report.problems = list(dict.fromkeys(report.problems))
     return report
+
+
+def _is_readable(store: Store, object_id: ChunkId) -> bool:
+    """Say whether an object can be read although something about it is wrong."""
+    try:
+        store.chunks.get(object_id)
+    except StoreError:
+        return False
+    return True
 
 
 def check_store(store: Store, *, verify_data: bool = False) -> list[Problem]:
