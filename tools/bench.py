@@ -18,10 +18,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from tools.benchmarks.report import Figure, paired, read_file, run, seconds
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PFS = os.fspath(_ROOT / ".venv" / "bin" / "pfs")
@@ -29,24 +29,6 @@ GIB = 1 << 30
 _SMALL_FILES = 10_000
 _DATUMS = 100
 _IMAGE = "pfs-base"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the report."""
-
-    what: str
-    ours: str
-    reference: str
-    ratio: str
-    wanted: str
-    reached: bool
-
-    def line(self) -> str:
-        mark = "  ok " if self.reached else " MISS"
-        return (
-            f"{mark} {self.what:44} {self.ours:>16}   {self.reference:>24}   {self.ratio:>8}   {self.wanted}"
-        )
 
 
 class Bench:
@@ -79,39 +61,11 @@ class Bench:
         return repo / ".commits" / only
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.monotonic()
-    work()
-    return time.monotonic() - start
-
-
-def paired(rounds: int, ours: Callable[[], float], reference: Callable[[], float]) -> tuple[float, float]:
-    """Return the best of each, measured in turns."""
-    pairs = [(ours(), reference()) for _ in range(rounds)]
-    return min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
-
-
-def read_file(path: Path) -> float:
-    """Read a file in 1 MiB steps and return the seconds."""
-    buffer = bytearray(1 << 20)
-
-    def work() -> None:
-        with open(path, "rb", buffering=0) as file:
-            while file.readinto(buffer):
-                pass
-
-    return seconds(work)
-
-
 def _read_uncached(path: Path) -> float:
     """Read a file of which the kernel holds no page: all of it comes through the mount."""
     with open(path, "rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return read_file(path)
-
-
-def run(*command: str | os.PathLike[str]) -> None:
-    subprocess.run([os.fspath(word) for word in command], check=True, stdout=subprocess.DEVNULL)
 
 
 def make_data(bench: Bench) -> None:

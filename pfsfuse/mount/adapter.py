@@ -1,20 +1,16 @@
 """
-Protocol adapter: pyfuse3 calls become vfs calls, and errors become error numbers, here and nowhere else.
+The transport through pyfuse3: its calls become requests (requests.py), and errors FUSEError.
 
-It holds no rules of its own but three that belong to the protocol:
-
-- getxattr and listxattr answer ENOSYS.  The kernel then stops asking; otherwise it would ask for
-  `security.capability` before every write (docs/performance.md).
-- every exception ends in a FUSEError.  Anything else that left a handler would end the mount.
-- the writeback cache is on, so the kernel keeps sizes and times of files being written.
+Every exception ends in a FUSEError: anything else that left a handler would end the mount.  The
+writeback cache is on, so the kernel keeps sizes and times of files being written.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 import pyfuse3
@@ -34,56 +30,20 @@ from pyfuse3 import (
     StatvfsData,
 )
 
-from .. import errors
-from ..trees.entry import Kind
-from .commits import Commits
+from .errnos import number_for
 from .guard import unexpected
-from .handles import CutOffError
-from .places import KINDS, Attributes, LivePlace
-from .vfs import Caller, Changed, Vfs
-from .writers import died_by_signal
-
-log = logging.getLogger(__name__)
-
-ERRNO: dict[type[BaseException], int] = {
-    errors.NotFoundError: errno.ENOENT,
-    errors.ExistsError: errno.EEXIST,
-    errors.InvalidNameError: errno.EINVAL,
-    errors.NameTooLongError: errno.ENAMETOOLONG,
-    errors.ReadOnlyError: errno.EROFS,
-    errors.ForbiddenError: errno.EPERM,
-    errors.CrossBranchError: errno.EXDEV,
-    errors.NotEmptyError: errno.ENOTEMPTY,
-    errors.NotADirectoryPathError: errno.ENOTDIR,
-    errors.IsADirectoryPathError: errno.EISDIR,
-    errors.FileTooLargeError: errno.EFBIG,
-    errors.ConflictError: errno.EBUSY,
-    errors.OutOfSpaceError: errno.ENOSPC,
-    errors.UnavailableError: errno.EIO,
-    errors.StoreError: errno.EIO,
-    errors.PfsError: errno.EIO,
-}
-"""The one place that says which error number an error is."""
-
-FINISH_XATTR = b"user.pfs.finish"
+from .places import Attributes
+from .requests import Requests
+from .vfs import Caller, Changed
 
 _BLOCK = 4096
 
 
-def errno_of(error: BaseException) -> int | None:
-    """Return the error number of a PfsError, or None for anything else."""
-    for kind in type(error).__mro__:
-        if kind in ERRNO:
-            return ERRNO[kind]
-    return None
-
-
 class errno_for:  # noqa: N801 - reads as a word of the language where it is used
     """
-    Turn what goes wrong in the block into a FUSEError.
+    Turn what goes wrong in the block into a FUSEError, so that no handler can end the mount.
 
-    A PfsError has its number.  A cancellation goes on.  Anything unexpected is EIO, logged with
-    the operation and what it was asked, so that no handler can end the mount.
+    A cancellation goes on.
     """
 
     __slots__ = ("operation", "what")
@@ -100,96 +60,68 @@ class errno_for:  # noqa: N801 - reads as a word of the language where it is use
     ) -> None:
         if error is None or isinstance(error, FUSEError) or not isinstance(error, Exception):
             return
-        number = errno_of(error)
-        if number is None and isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            number = error.errno
-        if number is None or (isinstance(error, errors.StoreError) and not isinstance(error, CutOffError)):
-            log.error("%s%r failed", self.operation, self.what, exc_info=error)
-        raise FUSEError(number or errno.EIO) from error
+        raise FUSEError(number_for(error, self.operation, self.what)) from error
 
 
 class Adapter(pyfuse3.Operations):
-    """The handlers, in the kernel's words."""
+    """The handlers, in pyfuse3's words."""
 
     supports_dot_lookup = False
     enable_writeback_cache = True
     enable_acl = False
 
-    def __init__(self, vfs: Vfs, commits: Commits) -> None:
+    def __init__(self, requests: Requests) -> None:
         super().__init__()
-        self.vfs = vfs
-        self.commits = commits
-
-    def _noted(self, inode: InodeT, ctx: RequestContext) -> None:
-        """Note which process is about to change something at *inode*."""
-        place = self.vfs.inodes.place(inode)
-        if isinstance(place, LivePlace):
-            place.home.written_by(ctx.pid)
+        self._do = requests
 
     # Names
 
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
         with errno_for("lookup", parent_inode, name):
-            return _entry(self.vfs.lookup(parent_inode, name))
+            return _entry(self._do.lookup(parent_inode, name))
         raise AssertionError
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         for inode, count in inode_list:
             # Nobody waits for an answer, so even a FUSEError would end the mount.
             with unexpected(f"forgetting inode {inode}"):
-                self.vfs.forget(inode, count)
+                self._do.forget(inode, count)
 
     async def mkdir(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
     ) -> EntryAttributes:
         with errno_for("mkdir", parent_inode, name):
-            self._noted(parent_inode, ctx)
-            return _entry(
-                await self.vfs.make(parent_inode, name, Kind.DIRECTORY, mode & ~ctx.umask, _caller(ctx))
-            )
+            return _entry(await self._do.mkdir(parent_inode, name, mode & ~ctx.umask, _caller(ctx)))
         raise AssertionError
 
     async def mknod(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext
     ) -> EntryAttributes:
         with errno_for("mknod", parent_inode, name):
-            self._noted(parent_inode, ctx)
-            kind = KINDS[mode & 0o170000]
-            target = rdev.to_bytes(8, "big") if kind in (Kind.CHARACTER, Kind.BLOCK) else b""
-            made = await self.vfs.make(
-                parent_inode, name, kind, mode & ~ctx.umask, _caller(ctx), target=target
-            )
-            return _entry(made)
+            return _entry(await self._do.mknod(parent_inode, name, mode & ~ctx.umask, rdev, _caller(ctx)))
         raise AssertionError
 
     async def symlink(
         self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
         with errno_for("symlink", parent_inode, name):
-            self._noted(parent_inode, ctx)
-            made = await self.vfs.make(
-                parent_inode, name, Kind.SYMLINK, 0o777, _caller(ctx), target=bytes(target)
-            )
-            return _entry(made)
+            return _entry(await self._do.symlink(parent_inode, name, bytes(target), _caller(ctx)))
         raise AssertionError
 
     async def link(
         self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
         with errno_for("link", inode, new_parent_inode, new_name):
-            self._noted(inode, ctx)
-            return _entry(await self.vfs.link(inode, new_parent_inode, new_name))
+            return _entry(await self._do.link(inode, new_parent_inode, new_name, _caller(ctx)))
         raise AssertionError
 
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         with errno_for("unlink", parent_inode, name):
-            self._noted(parent_inode, ctx)
-            await self.vfs.remove(parent_inode, name, is_directory=False)
+            await self._do.unlink(parent_inode, name, _caller(ctx))
 
     async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         with errno_for("rmdir", parent_inode, name):
-            self._noted(parent_inode, ctx)
-            await self.vfs.remove(parent_inode, name, is_directory=True)
+            await self._do.rmdir(parent_inode, name, _caller(ctx))
 
     async def rename(
         self,
@@ -201,19 +133,18 @@ class Adapter(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> None:
         with errno_for("rename", parent_inode_old, name_old, parent_inode_new, name_new):
-            self._noted(parent_inode_new, ctx)
-            await self.vfs.rename(parent_inode_old, name_old, parent_inode_new, name_new, flags)
+            await self._do.rename(parent_inode_old, name_old, parent_inode_new, name_new, flags, _caller(ctx))
 
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         with errno_for("readlink", inode):
-            return FileNameT(self.vfs.readlink(inode))
+            return FileNameT(self._do.readlink(inode))
         raise AssertionError
 
     # Attributes
 
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         with errno_for("getattr", inode):
-            return _entry(self.vfs.getattr(inode))
+            return _entry(self._do.getattr(inode))
         raise AssertionError
 
     async def setattr(
@@ -225,7 +156,6 @@ class Adapter(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> EntryAttributes:
         with errno_for("setattr", inode):
-            self._noted(inode, ctx)
             changed = Changed(
                 size=attr.st_size if fields.update_size else None,
                 mode=attr.st_mode & 0o7777 if fields.update_mode else None,
@@ -234,7 +164,7 @@ class Adapter(pyfuse3.Operations):
                 mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
                 atime_ns=attr.st_atime_ns if fields.update_atime else None,
             )
-            return _entry(await self.vfs.setattr(inode, changed, fh))
+            return _entry(await self._do.setattr(inode, changed, fh, _caller(ctx)))
         raise AssertionError
 
     async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
@@ -242,26 +172,27 @@ class Adapter(pyfuse3.Operations):
         return True
 
     async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
-        raise FUSEError(errno.ENOSYS)
+        with errno_for("getxattr", inode, name):
+            return self._do.getxattr(inode, name)
+        raise AssertionError
 
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[bytes]:
-        raise FUSEError(errno.ENOSYS)
+        with errno_for("listxattr", inode):
+            return self._do.listxattr(inode)
+        raise AssertionError
 
     async def removexattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> None:
-        raise FUSEError(errno.ENOTSUP)
+        with errno_for("removexattr", inode, name):
+            await self._do.removexattr(inode, name, _caller(ctx))
 
     async def setxattr(self, inode: InodeT, name: bytes, value: bytes, ctx: RequestContext) -> None:
-        """Finish the branch's commit: `setfattr -n user.pfs.finish -v "message" /pfs/images/master`."""
         with errno_for("setxattr", inode, name):
-            place = self.vfs.inodes.place(inode)
-            home = self.commits.branch_of(place) if isinstance(place, LivePlace) else None
-            if name != FINISH_XATTR or home is None:
-                raise FUSEError(errno.ENOTSUP)
-            await self.commits.finish(home, description=value.decode("utf-8", "replace"), is_request=True)
+            # pyfuse3 does not hand on the flags XATTR_CREATE and XATTR_REPLACE.
+            await self._do.setxattr(inode, name, value, 0, _caller(ctx))
 
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         with errno_for("statfs"):
-            room = self.vfs.statfs()
+            room = self._do.statfs()
             data = StatvfsData()
             data.f_bsize = data.f_frsize = room.block
             data.f_blocks, data.f_bfree, data.f_bavail = room.blocks, room.free, room.available
@@ -274,38 +205,33 @@ class Adapter(pyfuse3.Operations):
 
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         with errno_for("opendir", inode):
-            return FileHandleT(self.vfs.opendir(inode))
+            return FileHandleT(self._do.opendir(inode))
         raise AssertionError
 
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         with errno_for("readdir", fh, start_id):
-            for name, attributes, position, taken in self.vfs.readdir(fh, start_id):
-                is_taken = pyfuse3.readdir_reply(token, FileNameT(name), _entry(attributes), position)
-                taken(is_taken)
-                if not is_taken:
+            for name, attributes, position in self._do.readdir(fh, start_id):
+                if not pyfuse3.readdir_reply(token, FileNameT(name), _entry(attributes), position):
+                    self._do.not_taken(fh, name, attributes.ino)
                     return
 
     async def releasedir(self, fh: FileHandleT) -> None:
         with errno_for("releasedir", fh):
-            self.vfs.release(fh)
+            self._do.releasedir(fh)
 
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
         with errno_for("fsyncdir", fh):
-            await self.vfs.fsyncdir(fh)
+            await self._do.fsyncdir(fh)
 
     # Files
 
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
         with errno_for("open", inode):
-            fh = self.vfs.open(inode, flags, _caller(ctx))
             if flags & os.O_TRUNC:
-                self._noted(inode, ctx)
-                # libfuse has the kernel leave it to us (FUSE_CAP_ATOMIC_O_TRUNC); no SETATTR comes.
-                try:
-                    await self.vfs.truncate_opened(inode, fh, _caller(ctx))
-                except BaseException:
-                    self.vfs.release(fh)
-                    raise
+                # libfuse has the kernel leave it to us (FUSE_CAP_ATOMIC_O_TRUNC).
+                fh = await self._do.open_empty(inode, flags, _caller(ctx))
+            else:
+                fh = self._do.open(inode, flags, _caller(ctx))
             return FileInfo(fh=FileHandleT(fh), keep_cache=True)
         raise AssertionError
 
@@ -313,40 +239,51 @@ class Adapter(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
         with errno_for("create", parent_inode, name):
-            self._noted(parent_inode, ctx)
-            caller = _caller(ctx)
-            made = await self.vfs.make(parent_inode, name, Kind.FILE, mode & ~ctx.umask, caller)
-            try:
-                fh = self.vfs.open(made.ino, flags, caller)
-            except BaseException:
-                self.vfs.forget(made.ino, 1)
-                raise
+            fh, made = await self._do.create(parent_inode, name, mode & ~ctx.umask, flags, _caller(ctx))
             return FileInfo(fh=FileHandleT(fh), keep_cache=True), _entry(made)
         raise AssertionError
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         with errno_for("read", fh, off, size):
-            return self.vfs.read(fh, off, size)
+            return self._do.read(fh, off, size)
         raise AssertionError
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         with errno_for("write", fh, off, len(buf)):
-            return await self.vfs.write(fh, off, buf)
+            return await self._do.write(fh, off, buf)
         raise AssertionError
 
     async def flush(self, fh: FileHandleT) -> None:
         with errno_for("flush", fh):
-            handle = self.vfs.flush(fh)
-            if handle is not None and died_by_signal(handle.pid):
-                self.commits.hold(handle)
+            self._do.flush(fh)
 
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         with errno_for("fsync", fh):
-            await self.vfs.fsync(fh)
+            await self._do.fsync(fh)
 
     async def release(self, fh: FileHandleT) -> None:
         with errno_for("release", fh):
-            self.vfs.release(fh)
+            self._do.release(fh)
+
+
+class Pyfuse3Transport:
+    """The life of a connection to the kernel, with pyfuse3's session loop.  One in a process."""
+
+    def __init__(self) -> None:
+        self.kernel = FuseKernel()
+
+    def mount(self, point: Path, requests: Requests, *, source: str, subtype: str) -> None:
+        options = {*pyfuse3.default_options, f"fsname={source}", f"subtype={subtype}", "allow_other"}
+        pyfuse3.init(Adapter(requests), os.fspath(point), options)
+
+    async def serve(self) -> None:
+        await pyfuse3.main()
+
+    def stop(self) -> None:
+        pyfuse3.terminate()
+
+    def close(self, *, unmount: bool) -> None:
+        pyfuse3.close(unmount=unmount)
 
 
 class FuseKernel:
@@ -400,7 +337,7 @@ def _entry(attributes: Attributes) -> EntryAttributes:
     entry.st_rdev = attributes.rdev
     entry.st_size = attributes.size
     entry.st_blksize = _BLOCK
-    entry.st_blocks = (attributes.size + 511) // 512
+    entry.st_blocks = attributes.blocks
     entry.st_atime_ns = attributes.mtime_ns if attributes.atime_ns is None else attributes.atime_ns
     entry.st_mtime_ns = attributes.mtime_ns
     entry.st_ctime_ns = attributes.ctime_ns

@@ -54,11 +54,17 @@ class Home:
         self.gate: trio.Event | None = None
         """Set while a finish runs: whoever wants to change something waits for it."""
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether `begin` would return, or fail, without waiting."""
+        return self.overlay is not None and self.gate is None
+
     async def begin(self) -> Overlay:
         """
         Return the overlay to change, when there is one and no finish runs.
 
-        After it the caller must not await before its change is done.
+        After it the caller must not await before its change is done.  While the home `is_ready` it
+        does not wait at all.
         """
         raise AssertionError("a kind of home that cannot be written")
 
@@ -79,7 +85,7 @@ class Home:
         """Return the place of *name* in a directory, or None."""
         if place.is_detached:
             return None
-        found = self._find(place, name)
+        found = self.find(place, name)
         known = place.children.get(name)
         if known is not None:
             if found is not None and known.shows(found):
@@ -99,7 +105,10 @@ class Home:
         place.children[name] = made
         return made
 
-    def _find(self, place: LivePlace, name: bytes) -> Found | None:
+    def find(self, place: LivePlace, name: bytes) -> Found | None:
+        """Return what a name stands for, without a place for it."""
+        if place.is_detached:
+            return None
         if place.node is not None:
             if not isinstance(place.node, StagedDirectory):
                 raise NotADirectoryPathError(f"{name!r} is looked for in something that is no directory")
@@ -444,7 +453,6 @@ class ScratchHome(Home):
         if self.is_sealed or self.overlay is None:
             raise StoreError("this output is sealed: what ran here has ended")
         self.touch()
-        await trio.lowlevel.checkpoint_if_cancelled()
         return self.overlay
 
 

@@ -19,7 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
-import pyfuse3
 import trio
 
 from ..store.index import Table
@@ -27,16 +26,18 @@ from ..store.store import Store
 from ..trees.tree import Trees
 from ..versions.changes import LOOK_EVERY_S, Listener, poke_after_writes
 from ..versions.owner import Owner
-from .adapter import Adapter, FuseKernel
 from .commits import AUTOCOMMIT_S, Commits
 from .control import Control
 from .guard import unexpected
 from .mountpoint import find_mount, prepare_point
+from .requests import Requests
+from .transports import open_transport
 from .vfs import Vfs
 
 log = logging.getLogger(__name__)
 
 FSNAME = "pfs"
+SUBTYPE = "pfs"
 _READ_AHEAD_KIB = 1024
 """Read requests of 1 MiB: the kernel's default of 128 KiB costs a third of the sequential rate."""
 
@@ -46,14 +47,22 @@ _FREE_READERS_EVERY_S = 60.0
 class Mount:
     """A mounted store."""
 
-    def __init__(self, store: Store, point: Path, *, autocommit_s: float = AUTOCOMMIT_S) -> None:
+    def __init__(
+        self,
+        store: Store,
+        point: Path,
+        *,
+        autocommit_s: float = AUTOCOMMIT_S,
+        transport: str | None = None,
+    ) -> None:
+        """*transport*: how to talk to the kernel, by its name in transports.py; None is the default."""
         self.store = store
         self.point = point
         self.trees = Trees(store.chunks)
         self.owner = Owner(store, self.trees, wait_s=5.0)
         self.vfs = Vfs(store, self.trees, self.owner)
-        self.kernel = FuseKernel()
-        self.commits = Commits(self.vfs, self.kernel, autocommit_s=autocommit_s)
+        self.transport = open_transport(transport)
+        self.commits = Commits(self.vfs, self.transport.kernel, autocommit_s=autocommit_s)
         self.listener = Listener(store)
         self.started_at = time.time()
         self._refreshing = trio.Lock()
@@ -71,8 +80,8 @@ class Mount:
         self.vfs.upper.status = lambda: msgspec.json.format(msgspec.json.encode(self.status())) + b"\n"
         await trio.to_thread.run_sync(self.vfs.upper.recover)
         prepare_point(self.point)
-        options = {*pyfuse3.default_options, f"fsname={FSNAME}", "subtype=pfs", "allow_other"}
-        pyfuse3.init(Adapter(self.vfs, self.commits), os.fspath(self.point), options)
+        requests = Requests(self.vfs, self.commits)
+        self.transport.mount(self.point, requests, source=FSNAME, subtype=SUBTYPE)
         is_clean = False
         try:
             async with trio.open_nursery() as nursery:
@@ -84,18 +93,17 @@ class Mount:
                 nursery.start_soon(self._raise_read_ahead)
                 nursery.start_soon(self._free_readers)
                 ready()
-                await pyfuse3.main()
+                await self.transport.serve()
                 nursery.cancel_scope.cancel()
             is_clean = True
         finally:
             # Unmounted on purpose only; after a fault the mount point must not look like an empty folder.
-            pyfuse3.close(unmount=is_clean)
+            self.transport.close(unmount=is_clean)
             self._close(is_clean=is_clean)
 
-    @staticmethod
-    def stop() -> None:
+    def stop(self) -> None:
         """Have `run` unmount and return.  Of the thread that runs it."""
-        pyfuse3.terminate()
+        self.transport.stop()
 
     def _close(self, *, is_clean: bool) -> None:
         self.vfs.upper.views.clear()

@@ -32,7 +32,7 @@ FOREVER = 1e9
 BRIEFLY = 1.0
 """Seconds that the kernel may keep names of repos and branches."""
 
-_TYPES = {
+TYPES = {
     Kind.FILE: stat.S_IFREG,
     Kind.DIRECTORY: stat.S_IFDIR,
     Kind.SYMLINK: stat.S_IFLNK,
@@ -41,7 +41,7 @@ _TYPES = {
     Kind.CHARACTER: stat.S_IFCHR,
     Kind.BLOCK: stat.S_IFBLK,
 }
-KINDS = {kind_bits: kind for kind, kind_bits in _TYPES.items()}
+KINDS = {kind_bits: kind for kind, kind_bits in TYPES.items()}
 
 
 @dataclass(slots=True)
@@ -62,6 +62,11 @@ class Attributes:
     """None: as mtime_ns."""
     entry_s: float = FOREVER
     attr_s: float = FOREVER
+
+    @property
+    def blocks(self) -> int:
+        """What the file takes, in units of 512 bytes."""
+        return (self.size + 511) // 512
 
 
 class Place:
@@ -275,7 +280,7 @@ def attributes_of(ino: int, entry: Entry) -> Attributes:
     device = kind in (Kind.CHARACTER, Kind.BLOCK)
     return Attributes(
         ino,
-        _TYPES[kind] | entry.mode,
+        TYPES[kind] | entry.mode,
         2 if directory else 1,
         entry.uid,
         entry.gid,
@@ -299,7 +304,7 @@ def attributes_of_node(ino: int, node: Node) -> Attributes:
     links = 2 if isinstance(node, StagedDirectory) else 1 + len(node.more_names)
     return Attributes(
         ino,
-        _TYPES[node.kind] | node.mode,
+        TYPES[node.kind] | node.mode,
         links,
         node.uid,
         node.gid,

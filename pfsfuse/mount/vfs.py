@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ from ..versions.owner import Owner
 from ..versions.staged import StagedDirectory, StagedFile, StagedLeaf
 from .handles import CutOffError, DirectoryHandle, FileHandle, Handles
 from .home import BranchHome, Home, same_home
-from .places import KINDS, Attributes, FrozenPlace, GeneratedPlace, LivePlace, Place, TextPlace
+from .places import KINDS, TYPES, Attributes, FrozenPlace, GeneratedPlace, LivePlace, Place, TextPlace
 from .upper import UpperTree
 
 RENAME_NOREPLACE = 1
@@ -59,6 +59,9 @@ _CHUNK_CACHE_BYTES = 64 << 20
 """Decoded chunks kept for all open files; the kernel has its own cache of what was read."""
 
 _DECODERS = 2
+
+_SOME_INODE = 0xFFFFFFFF
+"""Stands in a listing for an inode that has no number yet; 0 would hide the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,11 @@ class Vfs:
         self._room: tuple[float, Room] | None = None
 
     # Finding places
+
+    def is_ready(self, ino: int) -> bool:
+        """Say whether a change at *ino* would wait for nothing: its `home.begin()` returns at once."""
+        place = self.inodes.place(ino)
+        return isinstance(place, LivePlace) and place.home.is_ready
 
     def lookup(self, parent_ino: int, name: bytes) -> Attributes:
         """Return what a name stands for and count the look-up; PathNotFoundError."""
@@ -163,33 +171,62 @@ class Vfs:
         assert isinstance(place, GeneratedPlace)
         return iter([name.encode("utf-8", "surrogateescape") for name in self.upper.names(place.parts)])
 
-    def readdir(
-        self, fh: int, position: int
-    ) -> Iterator[tuple[bytes, Attributes, int, Callable[[bool], None]]]:
+    def readdir(self, fh: int, position: int) -> Iterator[tuple[bytes, Attributes, int]]:
         """
-        Yield (name, attributes, position behind it, callback) from *position* on.
+        Yield (name, attributes, position behind it) from *position* on.
 
-        The callback is told whether the kernel took the entry: then it counts as a look-up.
+        Each counts as a look-up; give the last one back with `not_taken` if the kernel had no room for it.
         """
         handle = self.handles.get(fh, DirectoryHandle)
         if position != handle.position:
             self._rewind(handle, position)
         while (name := handle.next_name()) is not None:
             place = self._child(handle.place, name)
-            if place is None:
-                continue
-            self.inodes.enter(place)
-            given = name
+            if place is not None:
+                self.inodes.looked_up(place)
+                yield name, self._attributes(place, handle.place.ino), handle.position
 
-            def taken(is_taken: bool, place: Place = place, given: bytes = given) -> None:
-                if is_taken:
-                    self.inodes.looked_up(place)
-                else:
-                    handle.push_back(given)
-                    if place.lookups == 0:
-                        self.inodes.forget(place.ino, 0)
+    def not_taken(self, fh: int, name: bytes, ino: int) -> None:
+        """Take back the last entry that `readdir` gave."""
+        self.handles.get(fh, DirectoryHandle).push_back(name)
+        self.forget(ino, 1)
 
-            yield name, self._attributes(place, handle.place.ino), handle.position, taken
+    def names(self, fh: int, position: int) -> Iterator[tuple[bytes, int, int, int]]:
+        """
+        Yield (name, inode, mode, position behind it) from *position* on, for who wants no attributes.
+
+        Nothing is counted as a look-up, so the inode of what the kernel has not looked up may differ
+        from the one that a look-up gives it.  Give the last one back with `name_not_taken`.
+        """
+        handle = self.handles.get(fh, DirectoryHandle)
+        if position != handle.position:
+            self._rewind(handle, position)
+        while (name := handle.next_name()) is not None:
+            glance = self._glance(handle.place, name)
+            if glance is not None:
+                ino, kind = glance
+                yield name, ino or _SOME_INODE, TYPES[kind], handle.position
+
+    def _glance(self, parent: Place, name: bytes) -> tuple[int, Kind] | None:
+        """Return the inode, 0 if it has none yet, and the kind of what a name stands for."""
+        if isinstance(parent, LivePlace):
+            found = parent.home.find(parent, name)
+            known = parent.children.get(name)
+            return (known.ino if known is not None else 0, Kind(found.kind)) if found is not None else None
+        place = self._child(parent, name)
+        if isinstance(place, FrozenPlace):
+            return place.ino, Kind(place.entry.kind)
+        if place is None:
+            return None
+        return place.ino, Kind.DIRECTORY if place.is_directory else Kind.FILE
+
+    def name_not_taken(self, fh: int, name: bytes) -> None:
+        """Take back the last entry that `names` gave."""
+        self.handles.get(fh, DirectoryHandle).push_back(name)
+
+    def keeps_listing(self, ino: int) -> bool:
+        """Say whether names in a directory change only where the kernel sees it, or is told."""
+        return not isinstance(self.inodes.place(ino), GeneratedPlace)
 
     def _rewind(self, handle: DirectoryHandle, position: int) -> None:
         handle.names = self._names(handle.place, None)
@@ -443,7 +480,7 @@ class Vfs:
             )
         return reader.read(offset, length)
 
-    async def write(self, fh: int, offset: int, data: bytes) -> int:
+    async def write(self, fh: int, offset: int, data: bytes | memoryview) -> int:
         """Write all of *data* and return its length."""
         handle = self.handles.get(fh, FileHandle)
         place = handle.place

@@ -42,6 +42,7 @@ from .packs import (
     PackReader,
     PackState,
     PackWriter,
+    Record,
     TornPackError,
     pack_path,
 )
@@ -221,6 +222,41 @@ class Chunks:
             txn.put(Table.PACKS, number.to_bytes(4, "big"), bytes([PackState.OPEN]))
         return PackWriter(self._folder, number, self._store_id)
 
+    # What is stored elsewhere already, compressed as it is
+
+    def put_stored(self, record: Record, payload: bytes) -> bool:
+        """
+        Store an object as another store has it; say whether it was not here.
+
+        CorruptChunkError if the payload is not what the record says; nothing is stored then.
+        """
+        with self._lock:
+            if self._failed:
+                self._retry()
+            if self.has(record.object_id):
+                return False
+        where = Location(0, record.offset, record.stored, record.raw, record.codec, record.kind)
+        decoded(record.object_id, where, payload)
+        result: Future[Placed] = Future()
+        with self._lock:
+            result.set_result({record.object_id: self.append_stored(record, payload)})
+            self._pending[record.object_id] = result
+        return True
+
+    def append_stored(self, record: Record, payload: bytes) -> Location:
+        """Append a record of another pack as it is; the caller enters it into the index."""
+        with self._lock:
+            pack = self._pack()
+            return pack.append(record.kind, record.codec, payload, raw=record.raw, object_id=record.object_id)
+
+    def leave_pack(self) -> None:
+        """Let go of the pack that is appended to; the next put takes one again."""
+        with self._lock:
+            if self._writer is not None:
+                self._writer.sync()
+                self._writer.close()
+                self._writer = None
+
     # Durability; used by Store only
 
     def sync(self) -> dict[ChunkId, Location]:
@@ -303,12 +339,7 @@ class Chunks:
         stored = writer.buffered(location) if writer is not None else None
         if stored is None:
             stored = self._reader.read(location)
-        try:
-            raw = codec.decode(location.codec, stored, location.raw)
-        except StoreError as error:
-            raise CorruptChunkError(object_id, location, str(error)) from error
-        if chunk_id(raw) != object_id:
-            raise CorruptChunkError(object_id, location, "the bytes do not have this name")
+        raw = decoded(object_id, location, stored)
         self.read_bytes += len(raw)
         return raw
 
@@ -321,3 +352,14 @@ class Chunks:
                 self._writer.close()
                 self._writer = None
         self._reader.close()
+
+
+def decoded(object_id: ChunkId, location: Location, stored: bytes) -> bytes:
+    """Return the bytes of an object, checked against its name; CorruptChunkError."""
+    try:
+        raw = codec.decode(location.codec, stored, location.raw)
+    except StoreError as error:
+        raise CorruptChunkError(object_id, location, str(error)) from error
+    if chunk_id(raw) != object_id:
+        raise CorruptChunkError(object_id, location, "the bytes do not have this name")
+    return raw

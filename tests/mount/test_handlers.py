@@ -14,7 +14,8 @@ import pyfuse3
 import pytest
 
 from pfsfuse import errors
-from pfsfuse.mount.adapter import ERRNO, Adapter, errno_for, errno_of
+from pfsfuse.mount.adapter import Adapter, errno_for
+from pfsfuse.mount.errnos import ERRNO, errno_of
 from tests.support.builders import ref
 from tests.support.mounting import Mounted, mounted
 

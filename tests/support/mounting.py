@@ -235,7 +235,6 @@ def mounted(
 
 
 def _serve() -> None:
-    import pyfuse3
     import trio
 
     from pfsfuse.mount.mount import Mount
@@ -256,7 +255,7 @@ def _serve() -> None:
     async def until_told() -> None:
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async for _ in signals:
-                pyfuse3.terminate()
+                mount.stop()
 
     trio.run(run)
     store.close()

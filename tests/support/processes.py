@@ -12,7 +12,6 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import pyfuse3
 import trio
 
 from pfsfuse.mount.mount import Mount
@@ -27,7 +26,7 @@ def main() -> None:
     store = Store(Path(root))
     if role == "mount":
         mount = Mount(store, Path(rest[0]), autocommit_s=float(rest[1]))
-        trio.run(_until_told, lambda: mount.run(ready=_ready), pyfuse3.terminate)
+        trio.run(_until_told, lambda: mount.run(ready=_ready), mount.stop)
     else:
         trio.run(_until_told, lambda: run_runner(store, ready=_ready), None)
     store.close()

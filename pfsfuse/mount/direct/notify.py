@@ -1,0 +1,58 @@
+"""
+Telling the kernel what is no longer true.
+
+The calls block until requests of the kernel's own are answered (it writes dirty pages back first, and
+waits for whoever holds a directory), so they run in threads.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+import trio
+
+from .device import Device
+from .protocol import INVAL_ENTRY, INVAL_INODE, Notify
+
+_THREADS = 4
+
+
+class DirectKernel:
+    """The cache on the other side; `device` is set when there is one."""
+
+    def __init__(self) -> None:
+        self.device: Device | None = None
+        self._limiter = trio.CapacityLimiter(_THREADS)
+
+    async def forget_names(self, names: Sequence[tuple[int, bytes]]) -> None:
+        if names:
+            await trio.to_thread.run_sync(self._forget_names, list(names), limiter=self._limiter)
+
+    async def forget_inodes(self, inodes: Sequence[int]) -> None:
+        if inodes:
+            await trio.to_thread.run_sync(self._forget_inodes, list(inodes), limiter=self._limiter)
+
+    def _forget_names(self, names: list[tuple[int, bytes]]) -> None:
+        for ino, name in names:
+            self._tell(Notify.INVAL_ENTRY, INVAL_ENTRY.pack(ino, len(name), 0), name, b"\0")
+        # A name that the kernel has never looked up may be missing in a listing that it keeps.
+        self._forget_inodes(list(dict.fromkeys(ino for ino, _ in names)))
+
+    def _forget_inodes(self, inodes: list[int]) -> None:
+        for ino in inodes:
+            self._tell(Notify.INVAL_INODE, INVAL_INODE.pack(ino, 0, 0))
+
+    def _tell(self, what: Notify, *parts: bytes) -> None:
+        device = self.device
+        if device is None or device.fd < 0:
+            return
+        try:
+            device.tell(what, *parts)
+        except OSError as error:
+            # ENOENT: the kernel does not have it.  ENOTEMPTY: something is mounted there.  The others:
+            # it has been unmounted, so nobody can be misled.
+            if error.errno not in (
+                errno.ENOENT, errno.ENOTEMPTY, errno.ENOTCONN, errno.ENODEV, errno.ECONNABORTED,
+            ):  # fmt: skip
+                raise

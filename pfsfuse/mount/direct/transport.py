@@ -1,0 +1,165 @@
+"""
+The session with the kernel: takes requests, has them done, answers.
+
+One task, `serve`, takes all requests.  Most are done on the spot, many for each time that the task is
+woken, for a trip through the event loop costs more than most requests.  What has to wait for
+something gets a task of its own.
+
+- Nothing that a handler raises leaves `serve`, but cancellation.
+- The other tasks of the process get their turn after `_SLICE_S` at the latest.
+- When the kernel has no more requests the session waits a moment for the next one before it goes
+  through the event loop: a program that walks a tree sends one request after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+
+import trio
+
+from ..errnos import number_for
+from ..requests import Requests
+from . import protocol as p
+from .device import Buffer, Device, open_device
+from .dispatch import NOTHING, Dispatch, Head, Later, Nothing, unknown
+from .notify import DirectKernel
+from .protocol import Init, Op
+
+log = logging.getLogger(__name__)
+
+_SLICE_S = 0.005
+_LINGER_MS = 1
+
+_MAX_BACKGROUND = 64
+"""Requests that the kernel sends ahead: read-ahead, write-back, RELEASE."""
+
+NAMES = {int(operation): operation.name.lower() for operation in Op}
+
+_WANTED = (
+    Init.ASYNC_READ
+    | Init.ATOMIC_O_TRUNC
+    | Init.BIG_WRITES
+    | Init.AUTO_INVAL_DATA
+    | Init.DO_READDIRPLUS
+    | Init.READDIRPLUS_AUTO
+    | Init.ASYNC_DIO
+    | Init.WRITEBACK_CACHE
+    | Init.PARALLEL_DIROPS
+    | Init.MAX_PAGES
+    | Init.CACHE_SYMLINKS
+)
+
+
+class DirectTransport:
+    """The life of a connection to the kernel."""
+
+    def __init__(self) -> None:
+        self.kernel = DirectKernel()
+        self._device: Device | None = None
+        self._dispatch: Dispatch | None = None
+        self._scope = trio.CancelScope()
+        self._waiting: dict[int, trio.CancelScope] = {}
+        """Requests that have a task of their own, by their number."""
+
+    def mount(self, point: Path, requests: Requests, *, source: str, subtype: str) -> None:
+        """Mount at *point*; nothing is answered yet."""
+        self._dispatch = Dispatch(requests)
+        self._device = self.kernel.device = open_device(point, source=source, subtype=subtype)
+
+    def stop(self) -> None:
+        """Have `serve` return."""
+        self._scope.cancel()
+
+    def close(self, *, unmount: bool) -> None:
+        """End the connection; without *unmount* the mount point is left dead."""
+        if self._device is not None:
+            self._device.close(unmount=unmount)
+
+    async def serve(self) -> None:
+        """Answer the kernel until `stop`, or until the file system is unmounted."""
+        device = self._device
+        assert device is not None
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                try:
+                    while True:
+                        if self._answer_what_is_there(device, nursery):
+                            await trio.lowlevel.wait_readable(device.fd)
+                        else:
+                            await trio.lowlevel.checkpoint()
+                except ConnectionResetError:
+                    nursery.cancel_scope.cancel()
+
+    def _answer_what_is_there(self, device: Device, nursery: trio.Nursery) -> bool:
+        """Return whether the kernel has no more requests for the moment; else the time was up."""
+        until = time.monotonic() + _SLICE_S
+        while True:
+            length = device.receive()
+            if length is None:
+                # Who waits in a task of its own waits for the event loop.
+                if self._waiting or not self._linger(device):
+                    return True
+                continue
+            self._do(device, nursery, length)
+            if time.monotonic() > until:
+                return False
+
+    @staticmethod
+    def _linger(device: Device) -> bool:
+        ready, _, _ = select.select([device.fd], [], [], _LINGER_MS / 1000)
+        return bool(ready)
+
+    def _do(self, device: Device, nursery: trio.Nursery, length: int) -> None:
+        """Do the request in the device's buffer."""
+        head = Head._make(p.IN_HEADER.unpack_from(device.buffer))
+        body = device.buffer[p.IN_HEADER.size : length]
+        assert self._dispatch is not None
+        try:
+            if head.operation == Op.INIT:
+                answer: Buffer | Later | Nothing = self._init(body)
+            elif head.operation == Op.INTERRUPT:
+                answer = self._interrupt(body)
+            else:
+                answer = self._dispatch.handlers.get(head.operation, unknown)(head, body)
+        except Exception as error:  # noqa: BLE001 - the one place where all that goes wrong becomes a number
+            self._refuse(device, head, error)
+            return
+        if isinstance(answer, Later):
+            nursery.start_soon(self._finish_later, device, head, answer.work)
+        elif not isinstance(answer, Nothing):
+            device.answer(head.unique, answer)
+
+    async def _finish_later(self, device: Device, head: Head, work: Awaitable[Buffer]) -> None:
+        with trio.CancelScope() as scope:
+            self._waiting[head.unique] = scope
+            try:
+                device.answer(head.unique, await work)
+            except Exception as error:  # noqa: BLE001 - see `_do`
+                self._refuse(device, head, error)
+            finally:
+                del self._waiting[head.unique]
+
+    @staticmethod
+    def _refuse(device: Device, head: Head, error: Exception) -> None:
+        name = NAMES.get(head.operation, str(head.operation))
+        device.refuse(head.unique, number_for(error, name, (head.ino,)))
+
+    def _init(self, body: memoryview) -> Buffer:
+        major, minor, max_readahead, flags = p.INIT_IN.unpack_from(body)
+        if major < p.MAJOR or (major == p.MAJOR and minor < p.OLDEST_MINOR):
+            log.error(
+                "the kernel speaks version %d.%d of FUSE; at least 7.31 (Linux 5.4) is needed", major, minor
+            )
+            raise ConnectionResetError
+        congested = _MAX_BACKGROUND * 3 // 4
+        return p.INIT_OUT.pack(
+            p.MAJOR, p.MINOR, max_readahead, int(_WANTED) & flags, _MAX_BACKGROUND, congested,
+            p.MAX_WRITE, 1, p.MAX_PAGES, 0, 0,
+        )  # fmt: skip
+
+    def _interrupt(self, body: memoryview) -> Nothing:
+        return NOTHING
