@@ -72,13 +72,17 @@ class Attributes:
 class Place:
     """An inode."""
 
-    __slots__ = ("__weakref__", "ino", "lookups")
+    __slots__ = ("__weakref__", "handles", "ino", "is_given", "lookups")
 
     def __init__(self) -> None:
         self.ino = 0
         """Set when the place is entered into the inode table."""
         self.lookups = 0
         """How often the kernel was told of it; it may be dropped when they are all forgotten."""
+        self.handles = 0
+        """How often it is open."""
+        self.is_given = False
+        """Whether the kernel was given its bytes unasked."""
 
     @property
     def is_directory(self) -> bool:

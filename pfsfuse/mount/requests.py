@@ -159,6 +159,10 @@ class Requests:
         """Open without O_TRUNC; with it see `open_empty`."""
         return self.vfs.open(ino, flags, caller)
 
+    def unasked(self, fh: int) -> bytes | None:
+        """Return the bytes that the kernel may be given together with the answer to OPEN, if any."""
+        return self.vfs.unasked(fh)
+
     async def open_empty(self, ino: int, flags: int, caller: Caller) -> int:
         """Open with O_TRUNC."""
         fh = self.vfs.open(ino, flags, caller)

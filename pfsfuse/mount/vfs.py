@@ -59,6 +59,9 @@ _CHUNK_CACHE_BYTES = 64 << 20
 
 _DECODERS = 2
 
+_UNASKED_BYTES = 128 << 10
+"""Larger files are given to the kernel as it asks for them."""
+
 _SOME_INODE = 0xFFFFFFFF
 """Stands in a listing for an inode that has no number yet; 0 would hide the name."""
 
@@ -429,7 +432,35 @@ class Vfs:
         handle = FileHandle(place, writable=writable, pid=caller.pid)
         if writable and isinstance(place, LivePlace):
             place.home.writers.add(handle)
+        place.handles += 1
         return self.handles.add(handle)
+
+    def unasked(self, fh: int) -> bytes | None:
+        """
+        Return all bytes of a file that was just opened, if the kernel may have them before it asks.
+
+        That is so for small committed files which nobody else has open: what is read of them has to
+        be decoded whole anyway, and no request of the kernel's can be about their pages.  Once for
+        each inode; what the kernel drops later it asks for.
+        """
+        handle = self.handles.get(fh, FileHandle)
+        place = handle.place
+        if place.is_given or place.handles != 1 or handle.writable:
+            return None
+        entry = place.entry if isinstance(place, (LivePlace, FrozenPlace)) else None
+        if (
+            entry is None
+            or entry.kind != Kind.FILE
+            or not 0 < entry.size <= _UNASKED_BYTES
+            or entry.depth > 1
+        ):
+            return None
+        place.is_given = True
+        try:
+            return self._read_entry(handle, entry, 0, entry.size)
+        except PfsError:
+            # Whoever reads will be told.
+            return None
 
     def read(self, fh: int, offset: int, length: int) -> bytes:
         """Return bytes; fewer at the end of the file."""
@@ -538,7 +569,10 @@ class Vfs:
     def release(self, fh: int) -> None:
         """The last descriptor of a handle is gone."""
         handle = self.handles.pop(fh)
-        if not isinstance(handle, FileHandle) or not isinstance(handle.place, LivePlace):
+        if not isinstance(handle, FileHandle):
+            return
+        handle.place.handles -= 1
+        if not handle.writable or not isinstance(handle.place, LivePlace):
             return
         place = handle.place
         place.home.writer_closed(handle)

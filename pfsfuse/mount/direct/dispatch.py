@@ -86,8 +86,10 @@ def at_once(work: Awaitable[T]) -> T:
 class Dispatch:
     """The handlers, over `Requests`."""
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, store: Callable[[int, bytes], None]) -> None:
+        """*store* puts bytes of an inode, from its first one on, into the kernel's cache."""
         self._do = requests
+        self._store = store
         self.handlers: dict[int, Handler] = {
             Op.LOOKUP: self._lookup,
             Op.FORGET: self._forget,
@@ -259,7 +261,11 @@ class Dispatch:
         (flags, _) = p.OPEN_IN.unpack_from(body)
         if flags & os.O_TRUNC:
             return self._change(head.ino, self._do.open_empty(head.ino, flags, head.caller), _opened)
-        return p.OPEN_OUT.pack(self._do.open(head.ino, flags, head.caller), _KEEP, 0)
+        fh = self._do.open(head.ino, flags, head.caller)
+        data = self._do.unasked(fh)
+        if data is not None:
+            self._store(head.ino, data)
+        return p.OPEN_OUT.pack(fh, _KEEP, 0)
 
     def _create(self, head: Head, body: memoryview) -> Answer:
         flags, mode, umask, _ = p.CREATE_IN.unpack_from(body)

@@ -63,6 +63,7 @@ class Notify(enum.IntEnum):
 
     INVAL_INODE = 2
     INVAL_ENTRY = 3
+    STORE = 4
 
 
 class Init(enum.IntFlag):
@@ -174,6 +175,9 @@ INVAL_INODE = Struct("=Qqq")
 """node, offset, length"""
 INVAL_ENTRY = Struct("=QII")
 """directory, length of the name, flags; the name and a zero byte follow"""
+
+STORE = Struct("=QQII")
+"""node, offset, size, padding; the bytes follow"""
 
 MAX_PAGES = 256
 MAX_WRITE = 1 << 20
