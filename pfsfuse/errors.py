@@ -17,6 +17,7 @@ the bases, one per thing a caller can do differently, and the few that several m
     ├── NotEmptyError          a directory still has entries               ENOTEMPTY
     ├── NotADirectoryPathError a file stands where a directory is needed   ENOTDIR
     ├── IsADirectoryPathError  a directory stands where a file is needed   EISDIR
+    ├── FileTooLargeError      more bytes than a file can have             EFBIG
     ├── ConflictError          someone else was faster, or is at work      EBUSY
     ├── OutOfSpaceError        the disk is full                            ENOSPC
     ├── UnavailableError       a process that is needed does not answer    EIO
@@ -77,6 +78,10 @@ class NotADirectoryPathError(PfsError):
 
 class IsADirectoryPathError(PfsError):
     """A file operation was asked of a directory."""
+
+
+class FileTooLargeError(PfsError):
+    """A file would get more bytes than a file can have."""
 
 
 class ConflictError(PfsError):

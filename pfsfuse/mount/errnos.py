@@ -15,11 +15,11 @@ from .handles import CutOffError
 log = logging.getLogger(__name__)
 
 
-class NotSupportedError(errors.PfsError):
+class NotSupportedError(errors.ForbiddenError):
     """The operation means nothing here."""
 
 
-class NeverAskError(errors.PfsError):
+class NeverAskError(errors.ForbiddenError):
     """The operation means nothing anywhere in this mount: the kernel need not ask again."""
 
 
@@ -34,6 +34,7 @@ ERRNO: dict[type[BaseException], int] = {
     errors.NotEmptyError: errno.ENOTEMPTY,
     errors.NotADirectoryPathError: errno.ENOTDIR,
     errors.IsADirectoryPathError: errno.EISDIR,
+    errors.FileTooLargeError: errno.EFBIG,
     errors.ConflictError: errno.EBUSY,
     errors.OutOfSpaceError: errno.ENOSPC,
     errors.UnavailableError: errno.EIO,
@@ -57,12 +58,14 @@ def number_for(error: Exception, operation: str, what: tuple[object, ...]) -> in
     """
     Return what the kernel is told of *error*, which ended *operation* on *what*.
 
-    A PfsError has its number.  Anything unexpected is EIO and is logged with its traceback, as is
-    what says that the store is damaged.
+    A PfsError has its number.  Anything unexpected is EIO and is logged with its traceback; what says
+    that the store is damaged is logged in one line.
     """
     number = errno_of(error)
     if number is None and isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         number = error.errno
-    if number is None or (isinstance(error, errors.StoreError) and not isinstance(error, CutOffError)):
+    if number is None:
         log.error("%s%r failed", operation, what, exc_info=error)
+    elif isinstance(error, errors.StoreError) and not isinstance(error, CutOffError):
+        log.error("%s%r failed: %s", operation, what, error)
     return number or errno.EIO

@@ -168,7 +168,7 @@ class Requests:
         fh = self.vfs.open(ino, flags, caller)
         self._noted(ino, caller)
         try:
-            await self.vfs.setattr(ino, Changed(size=0), fh)
+            await self.vfs.truncate_opened(ino, fh, caller)
         except BaseException:
             self.vfs.release(fh)
             raise

@@ -32,6 +32,7 @@ from ..errors import (
     ForbiddenError,
     InvalidNameError,
     IsADirectoryPathError,
+    NameTooLongError,
     NotADirectoryPathError,
     PathNotFoundError,
     PfsError,
@@ -123,6 +124,11 @@ class Vfs:
 
     def lookup(self, parent_ino: int, name: bytes) -> Attributes:
         """Return what a name stands for and count the look-up; PathNotFoundError."""
+        if len(name) > MAX_NAME_BYTES:
+            # The kernel lets FUSE have longer ones.
+            raise NameTooLongError(
+                f"a file name has {len(name)} bytes; at most {MAX_NAME_BYTES} are possible"
+            )
         place = self._child(self.inodes.place(parent_ino), name)
         if place is None:
             raise PathNotFoundError(name)
@@ -244,8 +250,6 @@ class Vfs:
             raise _read_only(place)
         if fh is not None:
             self._refuse_cut(self.handles.get(fh, FileHandle))
-        if changed == Changed():
-            return place.attributes()
         overlay = await self._begin_at(place)
         if changed.size is not None:
             if place.is_directory:
@@ -258,7 +262,8 @@ class Vfs:
                 place.home.half_files.discard(file)
             for follower in place.current.followers:
                 follower.cut(size)
-        if changed != Changed(size=changed.size):
+        if changed.size is None or changed != Changed(size=changed.size):
+            # Also where nothing is to be set, as by chown(-1, -1): the time of status change is.
             node = place.home.stage(place, overlay)
             place.current.overlay_of_node().set_attributes(
                 node,
@@ -269,6 +274,17 @@ class Vfs:
                 atime_ns=changed.atime_ns,
             )
         return place.attributes()
+
+    async def truncate_opened(self, ino: int, fh: int, caller: Caller) -> None:
+        """Empty a file that *caller* opened with O_TRUNC; what it does not own runs as its owner no more."""
+        changed = Changed(size=0)
+        mode = self.inodes.place(ino).attributes().mode
+        if caller.uid != 0 and mode & (stat.S_ISUID | stat.S_ISGID):
+            # The kernel does so by itself before a write or a truncate(2), but leaves this one to us.
+            changed.mode = stat.S_IMODE(mode) & ~stat.S_ISUID
+            if mode & stat.S_IXGRP:
+                changed.mode &= ~stat.S_ISGID
+        await self.setattr(ino, changed, fh)
 
     @staticmethod
     def _file_size(place: LivePlace, kernel_size: int) -> int:

@@ -24,29 +24,15 @@ from ..store.index import ReadTxn, Table, WriteTxn
 from ..store.store import Store
 from ..trees.entry import Entry, Kind
 from ..trees.tree import Trees
-from ..versions.forks import ForkChange, fork_changes
+from ..versions.forks import fork_changes
 from ..versions.overlay import Overlay
 from .home import ScratchHome
 from .inodes import Inodes
 from .places import FrozenPlace, LivePlace, Place
+from .wire import Sealed, Shown
 
 OUT = b"out"
 _KEPT = b"view\0"
-
-
-class Shown(msgspec.Struct, frozen=True, array_like=True):
-    """A tree to show under a name."""
-
-    label: str
-    """Trees of one label share the inodes of equal files, and so their cached pages: the repo's name."""
-    entry: Entry
-
-
-class Sealed(msgspec.Struct, frozen=True, array_like=True):
-    """What a run left in `out`."""
-
-    root: Entry
-    changes: list[ForkChange]
 
 
 class ViewNotFoundError(NotFoundError):

@@ -16,10 +16,27 @@ import msgspec
 
 from .. import errors
 from ..errors import PfsError, UnavailableError
+from ..trees.entry import Entry
+from ..versions.forks import ForkChange
 
 SOCKET_NAME = "mount.sock"
 MAX_MESSAGE = 1 << 30
 HEAD = struct.Struct("<I")
+
+
+class Shown(msgspec.Struct, frozen=True, array_like=True):
+    """A tree to show under a name."""
+
+    label: str
+    """Trees of one label share the inodes of equal files, and so their cached pages: the repo's name."""
+    entry: Entry
+
+
+class Sealed(msgspec.Struct, frozen=True, array_like=True):
+    """What a run left in `out`."""
+
+    root: Entry
+    changes: list[ForkChange]
 
 
 def encode(message: object) -> bytes:

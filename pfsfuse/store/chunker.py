@@ -4,8 +4,7 @@ Where the bytes of a file are cut into chunks.
 A cut depends on the bytes from the start of its chunk up to LOOK_AHEAD bytes after it, and on
 nothing else; so the same bytes are cut at the same places whatever way they were written, and
 after a local change the cuts meet the old ones again within a few chunks.
-Files above `Cutting.large_above` are cut four times as coarsely.  That, too, depends on the
-file alone: on its size.
+All files are cut alike, whatever their size (docs/decisions/0039).
 
 The numbers of CUTTING decide the names of everything that is stored.  A store records them
 (`Cutting.recorded`) when it is made; a store with other numbers needs a `Cutting` of its own.
@@ -49,10 +48,7 @@ class ChunkSizes:
 class Cutting:
     """All that decides how the bytes of a file become objects."""
 
-    normal: ChunkSizes
-    large: ChunkSizes
-    large_above: int
-    """Files of more bytes than this are cut with the sizes *large*."""
+    sizes: ChunkSizes
     inline_most: int
     """Files of at most so many bytes have no chunk: their bytes stand in the directory entry."""
     list_least: int
@@ -61,19 +57,13 @@ class Cutting:
     list_spread: int
     """Between these bounds one id in so many ends a node; a power of two, at most 256."""
 
-    def sizes_for(self, size: int) -> ChunkSizes:
-        """Return the sizes for a file of *size* bytes."""
-        return self.large if size > self.large_above else self.normal
-
     def recorded(self) -> dict[str, object]:
         """Return the parameters in the form in which a store remembers them."""
         return {"algorithm": ALGORITHM, "normalization": _NORMALIZATION, **asdict(self)}
 
 
 CUTTING = Cutting(
-    normal=ChunkSizes(least=16 * 1024, average=64 * 1024, most=256 * 1024),
-    large=ChunkSizes(least=64 * 1024, average=256 * 1024, most=1024 * 1024),
-    large_above=64 * 1024 * 1024,
+    sizes=ChunkSizes(least=16 * 1024, average=64 * 1024, most=256 * 1024),
     inline_most=512,
     list_least=64,
     list_most=256,

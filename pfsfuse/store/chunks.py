@@ -24,6 +24,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +42,7 @@ from .packs import (
     PackReader,
     PackState,
     PackWriter,
+    Record,
     TornPackError,
     pack_path,
 )
@@ -50,9 +52,12 @@ log = logging.getLogger(__name__)
 _POOL_THREADS = max(1, min(4, os.cpu_count() or 1))
 _COMPRESS_APART_FROM = 16 << 10
 """Smaller objects are compressed by the caller: handing them over costs more than it saves."""
-_MAX_IN_FLIGHT = 64
+_MAX_IN_FLIGHT = 16
+"""So many times what is put together, a MiB or two, may wait for the pool."""
 
 _NEXT_PACK = b"next_pack"
+
+Placed = dict[ChunkId, Location]
 
 
 class MissingChunkError(StoreError):
@@ -77,8 +82,9 @@ class CorruptChunkError(StoreError):
 class Chunks:
     """The objects of one store, as this process sees and adds to them."""
 
-    def __init__(self, index: Index, folder: Path, store_id: bytes) -> None:
+    def __init__(self, index: Index, folder: Path, store_id: bytes, compression: codec.Compression) -> None:
         self._index = index
+        self._compression = compression
         self._folder = folder
         self._store_id = store_id
         self._reader = PackReader(folder)
@@ -87,7 +93,8 @@ class Chunks:
         """Packs sealed by this process whose state is not yet in the index."""
         self._sealed_noted: list[int] = []
         self._lock = threading.RLock()
-        self._pending: dict[ChunkId, Future[Location]] = {}
+        self._pending: dict[ChunkId, Future[Placed]] = {}
+        """What was put and is not in the index; those put together share a future."""
         self._failed: dict[ChunkId, tuple[bytes, ObjectKind]] = {}
         """Pending objects that no pack took; every sync and every put tries again."""
         self._pool: ThreadPoolExecutor | None = None
@@ -103,20 +110,36 @@ class Chunks:
 
         Equal bytes are stored once.  After OutOfSpaceError the same put may be tried again.
         """
-        object_id = chunk_id(data)
+        return self.put_all((data,), kind)[0]
+
+    def put_all(self, data: Sequence[bytes | memoryview], kind: ObjectKind) -> list[ChunkId]:
+        """
+        Store each of *data* under its name and return the names, in the same order.
+
+        Looked up, compressed and appended together: for files of a few KiB the locks and
+        hand-overs of one object at a time cost more than the work on its bytes.
+        """
+        names = [chunk_id(one) for one in data]
+        fresh: dict[ChunkId, bytes | memoryview] = {}
+        result: Future[Placed] = Future()
         with self._lock:
             if self._failed:
                 self._retry()
-            if object_id in self._pending or self._indexed(object_id) is not None:
-                return object_id
-            result: Future[Location] = Future()
-            self._pending[object_id] = result
-        if len(data) < _COMPRESS_APART_FROM:
-            self._compress_and_append(object_id, bytes(data), kind, result)
+            with self._index.read() as txn:
+                for object_id, one in zip(names, data, strict=True):
+                    if object_id not in self._pending and txn.get(Table.OBJECTS, object_id) is None:
+                        fresh[object_id] = one
+                        self._pending[object_id] = result
+        if not fresh:
+            return names
+        # The caller may reuse what it passed.
+        owned = {object_id: bytes(one) for object_id, one in fresh.items()}
+        if sum(map(len, owned.values())) < _COMPRESS_APART_FROM:
+            self._compress_and_append(owned, kind, result)
         else:
             self._in_flight.acquire()
-            self._workers().submit(self._in_background, object_id, bytes(data), kind, result)
-        return object_id
+            self._workers().submit(self._in_background, owned, kind, result)
+        return names
 
     def _workers(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -124,35 +147,40 @@ class Chunks:
                 self._pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="pfs-compress")
             return self._pool
 
-    def _in_background(
-        self, object_id: ChunkId, data: bytes, kind: ObjectKind, result: Future[Location]
-    ) -> None:
+    def _in_background(self, owned: dict[ChunkId, bytes], kind: ObjectKind, result: Future[Placed]) -> None:
         try:
             with suppress(Exception):
-                # What went wrong is in *result*, and the next sync tries again.
-                self._compress_and_append(object_id, data, kind, result)
+                # What no pack took is in `_failed`, and the next sync tries again.
+                self._compress_and_append(owned, kind, result)
         finally:
             self._in_flight.release()
 
     def _compress_and_append(
-        self, object_id: ChunkId, data: bytes, kind: ObjectKind, result: Future[Location]
+        self, owned: dict[ChunkId, bytes], kind: ObjectKind, result: Future[Placed]
     ) -> None:
+        """Append *owned* to the pack and give *result* the places of those that found one."""
+        placed: Placed = {}
         try:
-            used, payload = codec.encode(data)
+            encoded = self._compression.encode_all(list(owned.values()))
             with self._lock:
-                location = self._pack().append(kind, used, payload, raw=len(data), object_id=object_id)
-        except BaseException as error:
+                for (object_id, data), (used, payload) in zip(owned.items(), encoded, strict=True):
+                    placed[object_id] = self._pack().append(
+                        kind, used, payload, raw=len(data), object_id=object_id
+                    )
+        except BaseException:
             with self._lock:
-                self._failed[object_id] = (data, kind)
-            result.set_exception(error)
+                for object_id, data in owned.items():
+                    if object_id not in placed:
+                        self._failed[object_id] = (data, kind)
             raise
-        result.set_result(location)
+        finally:
+            result.set_result(placed)
 
     def _retry(self) -> None:
         """Append what no pack took, or raise what is in the way.  Called with the lock held."""
         for object_id, (data, kind) in list(self._failed.items()):
-            result: Future[Location] = Future()
-            self._compress_and_append(object_id, data, kind, result)
+            result: Future[Placed] = Future()
+            self._compress_and_append({object_id: data}, kind, result)
             self._pending[object_id] = result
             del self._failed[object_id]
 
@@ -194,18 +222,56 @@ class Chunks:
             txn.put(Table.PACKS, number.to_bytes(4, "big"), bytes([PackState.OPEN]))
         return PackWriter(self._folder, number, self._store_id)
 
+    # What is stored elsewhere already, compressed as it is
+
+    def put_stored(self, record: Record, payload: bytes) -> bool:
+        """
+        Store an object as another store has it; say whether it was not here.
+
+        CorruptChunkError if the payload is not what the record says; nothing is stored then.
+        """
+        with self._lock:
+            if self._failed:
+                self._retry()
+            if self.has(record.object_id):
+                return False
+        where = Location(0, record.offset, record.stored, record.raw, record.codec, record.kind)
+        decoded(record.object_id, where, payload)
+        result: Future[Placed] = Future()
+        with self._lock:
+            result.set_result({record.object_id: self.append_stored(record, payload)})
+            self._pending[record.object_id] = result
+        return True
+
+    def append_stored(self, record: Record, payload: bytes) -> Location:
+        """Append a record of another pack as it is; the caller enters it into the index."""
+        with self._lock:
+            pack = self._pack()
+            return pack.append(record.kind, record.codec, payload, raw=record.raw, object_id=record.object_id)
+
+    def leave_pack(self) -> None:
+        """Let go of the pack that is appended to; the next put takes one again."""
+        with self._lock:
+            if self._writer is not None:
+                self._writer.sync()
+                self._writer.close()
+                self._writer = None
+
     # Durability; used by Store only
 
     def sync(self) -> dict[ChunkId, Location]:
         """Make all pending objects durable and return where they are.  They stay pending until `forget`."""
         with self._lock:
-            waiting = list(self._pending.values())
+            waiting = set(self._pending.values())
         # The pool needs the lock to append, so it is waited for without it.
         wait(waiting)
         with self._lock:
             self._retry()
+            # What others put since then is not waited for, and what they failed to place waits.
             located = {
-                object_id: future.result() for object_id, future in self._pending.items() if future.done()
+                object_id: result.result()[object_id]
+                for object_id, result in self._pending.items()
+                if result.done() and object_id not in self._failed
             }
             writer = self._writer
         if writer is not None:
@@ -235,7 +301,7 @@ class Chunks:
 
     def append_journal(self, batch: bytes) -> None:
         """Write a batch of the index into the pack and make it durable."""
-        used, payload = codec.encode(batch)
+        used, payload = self._compression.encode(batch)
         with self._lock:
             pack = self._pack()
             pack.append(JOURNAL, used, payload, raw=len(batch), object_id=chunk_id(batch))
@@ -254,8 +320,8 @@ class Chunks:
 
     def locate(self, object_id: ChunkId) -> Location:
         """Return where an object is; MissingChunkError if nowhere."""
-        future = self._pending.get(object_id)
-        location = future.result() if future is not None else self._indexed(object_id)
+        pending = self._pending.get(object_id)
+        location = pending.result().get(object_id) if pending is not None else self._indexed(object_id)
         if location is None:
             # It may have been indexed, and left the pending ones, between the two looks.
             location = self._indexed(object_id)
@@ -273,12 +339,7 @@ class Chunks:
         stored = writer.buffered(location) if writer is not None else None
         if stored is None:
             stored = self._reader.read(location)
-        try:
-            raw = codec.decode(location.codec, stored, location.raw)
-        except StoreError as error:
-            raise CorruptChunkError(object_id, location, str(error)) from error
-        if chunk_id(raw) != object_id:
-            raise CorruptChunkError(object_id, location, "the bytes do not have this name")
+        raw = decoded(object_id, location, stored)
         self.read_bytes += len(raw)
         return raw
 
@@ -291,3 +352,14 @@ class Chunks:
                 self._writer.close()
                 self._writer = None
         self._reader.close()
+
+
+def decoded(object_id: ChunkId, location: Location, stored: bytes) -> bytes:
+    """Return the bytes of an object, checked against its name; CorruptChunkError."""
+    try:
+        raw = codec.decode(location.codec, stored, location.raw)
+    except StoreError as error:
+        raise CorruptChunkError(object_id, location, str(error)) from error
+    if chunk_id(raw) != object_id:
+        raise CorruptChunkError(object_id, location, "the bytes do not have this name")
+    return raw

@@ -8,7 +8,9 @@ is compressed already (pictures, archives) is stored as it is and read back with
 from __future__ import annotations
 
 import enum
+import os
 import threading
+from collections.abc import Sequence
 
 import zstandard
 
@@ -16,6 +18,9 @@ from ..errors import StoreError
 
 ZSTD_LEVEL = 1
 """Level 1 packs 425 MB a CPU second at a ratio of 2.43, level 3 300 MB at 2.56 (docs/performance.md)."""
+
+MOST_LEVEL = 19
+"""Higher ones need more memory to decompress than any reader should have to give."""
 
 _TRY_FROM = 64
 """Objects below this many bytes are stored raw: a zstd frame alone costs 9 to 18."""
@@ -31,16 +36,60 @@ class Codec(enum.IntEnum):
 _local = threading.local()
 
 
-def encode(data: bytes | memoryview) -> tuple[Codec, bytes | memoryview]:
-    """Return the smaller form of *data* and its codec.  Safe in any thread; releases the GIL."""
-    size = len(data)
-    if size < _TRY_FROM:
-        return Codec.RAW, data
-    compressor = getattr(_local, "compressor", None)
-    if compressor is None:
-        compressor = _local.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=False)
-    packed: bytes = compressor.compress(data)
-    if len(packed) <= size - size // 16:
+class Compression:
+    """
+    How hard to compress what is stored from now on; what is stored already stays as it is.
+
+    *level* is one of zstd's, 1 (fast) to 19 (small); 0 stores everything as it is.  Safe in any thread;
+    the work releases the GIL.
+    """
+
+    def __init__(self, level: int = ZSTD_LEVEL) -> None:
+        if not 0 <= level <= MOST_LEVEL:
+            raise StoreError(f"compression level {level}: give 0 (none) to {MOST_LEVEL}")
+        self.level = level
+
+    @classmethod
+    def chosen(cls) -> Compression:
+        """Return what the environment asks for: PFS_COMPRESSION, `off` or a level; else the usual."""
+        asked = os.environ.get("PFS_COMPRESSION", "")
+        if not asked:
+            return cls()
+        if asked == "off":
+            return cls(0)
+        if not asked.isdecimal():
+            raise StoreError(f"PFS_COMPRESSION is {asked!r}: give `off` or a level from 1 to {MOST_LEVEL}")
+        return cls(int(asked))
+
+    def encode(self, data: bytes | memoryview) -> tuple[Codec, bytes | memoryview]:
+        """Return the smaller form of *data* and its codec."""
+        if not self.level or len(data) < _TRY_FROM:
+            return Codec.RAW, data
+        return _smaller(data, self._compressor().compress(data))
+
+    def encode_all(self, data: Sequence[bytes]) -> list[tuple[Codec, bytes | memoryview]]:
+        """
+        Return the smaller form of each of *data* and its codec.
+
+        The GIL is released once for all of them: with another thread at work, taking it back
+        costs more than compressing a small file.
+        """
+        if len(data) == 1 or not self.level or min(map(len, data), default=0) < _TRY_FROM:
+            return [self.encode(one) for one in data]
+        packed = self._compressor().multi_compress_to_buffer(list(data))
+        return [_smaller(one, packed[at].tobytes()) for at, one in enumerate(data)]
+
+    def _compressor(self) -> zstandard.ZstdCompressor:
+        compressors: dict[int, zstandard.ZstdCompressor] = _local.__dict__.setdefault("compressors", {})
+        compressor = compressors.get(self.level)
+        if compressor is None:
+            compressor = zstandard.ZstdCompressor(level=self.level, write_checksum=False)
+            compressors[self.level] = compressor
+        return compressor
+
+
+def _smaller(data: bytes | memoryview, packed: bytes) -> tuple[Codec, bytes | memoryview]:
+    if len(packed) <= len(data) - len(data) // 16:
         return Codec.ZSTD, packed
     return Codec.RAW, data
 

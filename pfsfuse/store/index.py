@@ -25,6 +25,7 @@ from typing import Any, cast
 
 import lmdb
 import msgspec
+import xxhash
 
 from ..errors import OutOfSpaceError, StoreError
 
@@ -46,7 +47,7 @@ class Table(enum.Enum):
     CHANGES = ("changes", False)
     """sequence, u64 big-endian → msgpack array of (table, key): the change log."""
     OUTBOX = ("outbox", False)
-    """sequence → its writer (`process_identity`) and the batch, while that is not known to be in a pack."""
+    """sequence → its writer, a checksum and the batch (`join_outbox`), while that is not known to be in a pack."""
     PROJECTS = ("projects", True)
     REPOS = ("repos", True)
     BRANCHES = ("branches", True)
@@ -55,6 +56,10 @@ class Table(enum.Enum):
     """CommitId + repo → b"": which repos have a commit of this id."""
     SUBVENANCE = ("subvenance", True)
     """input repo NUL CommitId + output repo NUL CommitId → b"": what came of a commit."""
+    CHILDREN = ("children", False)
+    """repo NUL parent CommitId + child CommitId → b""; made anew from COMMITS where it is lost."""
+    MOVES = ("moves", True)
+    """CommitId + repo NUL branch → Move: heads that changed without a new commit, by the id of the change."""
     DOCUMENTS = ("documents", True)
     """Records of the floors above, keyed by a namespace of theirs."""
 
@@ -125,17 +130,30 @@ class ReadTxn:
         """
         Yield (sequence, what changed) of the batches newer than *after*, oldest first.
 
-        If the log has forgotten some of them (KEPT_CHANGES), one entry names all keys there are.
+        If the log has forgotten some of them (KEPT_CHANGES), or one is damaged, one entry names all
+        keys there are.
         """
         oldest = next(self.scan(Table.CHANGES), None)
         if oldest is not None and _U64.unpack(oldest[0])[0] > after + 1:
-            everything = [
-                (table.label, key) for table in Table if table.journaled for key, _ in self.scan(table)
-            ]
-            yield self.sequence(), everything
+            yield self.sequence(), self._everything()
             return
         for key, value in self.scan(Table.CHANGES, start=_U64.pack(after + 1)):
-            yield _U64.unpack(key)[0], msgspec.msgpack.decode(value, type=list[tuple[str, bytes]])
+            changed = decode_changes(value)
+            if changed is None:
+                yield self.sequence(), self._everything()
+                return
+            yield _U64.unpack(key)[0], changed
+
+    def _everything(self) -> list[tuple[str, bytes]]:
+        return [(table.label, key) for table in Table if table.journaled for key, _ in self.scan(table)]
+
+
+def decode_changes(value: bytes) -> list[tuple[str, bytes]] | None:
+    """Return what an entry of the change log names; None if it is damaged."""
+    try:
+        return msgspec.msgpack.decode(value, type=list[tuple[str, bytes]])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _seek_last(cursor: lmdb.Cursor, prefix: bytes, start: bytes | None) -> bool:
@@ -204,7 +222,7 @@ class WriteTxn(ReadTxn):
             self._trim_changes(number - KEPT_CHANGES)
         if self._batch:
             self.sealed_batch = encode_batch(number, self._batch)
-            self.put(Table.OUTBOX, key, process_identity(os.getpid()) + self.sealed_batch)
+            self.put(Table.OUTBOX, key, join_outbox(process_identity(os.getpid()), self.sealed_batch))
         self.sealed_sequence = number
 
     def _trim_changes(self, up_to: int) -> None:
@@ -242,7 +260,7 @@ def decode_batch(data: bytes) -> tuple[int, Batch]:
     """Undo `encode_batch`; StoreError for anything else."""
     try:
         sequence, batch = msgspec.msgpack.decode(data, type=tuple[int, Batch])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"a journal record does not decode: {error}") from error
     return sequence, batch
 
@@ -261,11 +279,23 @@ def process_identity(pid: int) -> bytes:
     return _IDENTITY.pack(pid, int(line[line.rfind(b")") + 2 :].split()[19]))
 
 
+def join_outbox(identity: bytes, batch: bytes) -> bytes:
+    """Return an entry of the outbox: who wrote it, xxh3-64 of the batch, the batch."""
+    return identity + xxhash.xxh3_64_digest(batch) + batch
+
+
 def split_outbox(value: bytes) -> tuple[bool, bytes]:
-    """Return (whether the writer of an outbox entry is alive, its batch)."""
-    identity = value[: _IDENTITY.size]
+    """Return (whether the writer of an outbox entry is alive, its batch); StoreError if it is damaged."""
+    identity, rest = value[: _IDENTITY.size], value[_IDENTITY.size :]
+    if len(identity) < _IDENTITY.size:
+        raise StoreError("an entry of the outbox is too short; run `pfs fsck`")
+    batch = rest[8:]
+    if xxhash.xxh3_64_digest(batch) != rest[:8]:
+        # Before there were checksums the batch began here; bytes of a checksum never decode as one.
+        batch = rest
+    decode_batch(batch)
     pid, _ = _IDENTITY.unpack(identity)
-    return pid != 0 and identity == process_identity(pid), value[_IDENTITY.size :]
+    return pid != 0 and identity == process_identity(pid), batch
 
 
 def sequence_key(number: int) -> bytes:

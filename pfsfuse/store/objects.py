@@ -8,6 +8,7 @@ conformance suite (tests/conformance/test_objects.py).
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Protocol
 
 from ..ids import ChunkId
@@ -35,6 +36,10 @@ class Objects(Protocol):
         flush.  It survives power loss after the next durable flush.  *data* may be reused
         by the caller when the call returns.
         """
+        ...
+
+    def put_all(self, data: Sequence[bytes | memoryview], kind: ObjectKind) -> list[ChunkId]:
+        """Do what `put` does for each of *data*, cheaper for many small ones; the names, in their order."""
         ...
 
     def get(self, object_id: ChunkId) -> bytes:

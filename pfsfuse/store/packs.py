@@ -19,7 +19,8 @@ Promises:
 - P2  a pack has at most one writer, which holds an flock on it;
 - P3  after `sync` every appended record survives power loss;
 - P4  a failed write (full disk) leaves the pack as it was before, and can be retried;
-- P5  a pack with whole records behind damage is never written again, so that they stay.
+- P5  a pack with whole records behind damage is never written again, so that they stay;
+- P6  the index knows every pack, and the next pack gets a number that no pack has.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import os
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -47,6 +48,9 @@ PACK_BYTES = 256 << 20
 """A pack is sealed when it has about this many bytes."""
 
 _BUFFER_BYTES = 1 << 20
+
+_SECTOR = 4096
+"""What is given up at a time where the disk cannot read."""
 
 _OPEN_PACKS = 256
 """Descriptors that a reader keeps; a process may have 1,024 by default."""
@@ -65,6 +69,8 @@ TRAILER_MAGIC = b"PFSPEND1"
 JOURNAL = 16
 """Record kind: a batch of the index (index.py)."""
 FOOTER = 32
+
+STORE_ID_BYTES = 16
 
 KINDS = frozenset({*(int(kind) for kind in ObjectKind), JOURNAL, FOOTER})
 
@@ -171,6 +177,21 @@ def _is_number(text: str) -> bool:
     return len(text) == 8 and all(c in "0123456789abcdef" for c in text)
 
 
+def id_in_packs(folder: Path) -> bytes | None:
+    """Return the id of the store as the first pack with a whole header has it; None if there is none."""
+    if not folder.is_dir():
+        return None
+    for entry in os.scandir(folder):
+        if entry.name.endswith(".pack"):
+            with open(entry.path, "rb", buffering=0) as file:
+                found = file.read(HEADER.size)
+            if len(found) == HEADER.size:
+                _, number, store, _ = HEADER.unpack(found)
+                if found == PackFile(folder, number, store).header():
+                    return bytes(store)
+    return None
+
+
 def checksum(seed: int, head: bytes, payload: bytes | memoryview) -> int:
     """Return the checksum of a record: xxh3-64 over header and payload."""
     state = xxhash.xxh3_64(head, seed)
@@ -247,7 +268,16 @@ def parse_header(head: bytes, offset: int) -> Record | None:
 
 
 def _read_record(file: BinaryIO, offset: int, size: int, seed: int) -> tuple[Record, bytes] | None:
-    """Return the whole record at *offset* of a file of *size* bytes, or None."""
+    """Return the whole record at *offset* of a file of *size* bytes, or None, also where it cannot be read."""
+    try:
+        return _read_whole(file, offset, size, seed)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return None
+
+
+def _read_whole(file: BinaryIO, offset: int, size: int, seed: int) -> tuple[Record, bytes] | None:
     file.seek(offset)
     head = file.read(RECORD.size)
     record = parse_header(head, offset)
@@ -268,8 +298,7 @@ def find_next_record(pack: PackFile, start: int, *, size: int | None = None) -> 
         size = pack.path.stat().st_size if size is None else size
         offset = start
         while offset < size:
-            file.seek(offset)
-            window = file.read(step + len(RECORD_MAGIC) - 1)
+            window = _readable(file, offset, min(step + len(RECORD_MAGIC) - 1, size - offset))
             at = window.find(RECORD_MAGIC)
             while at >= 0:
                 if _read_record(file, offset + at, size, seed) is not None:
@@ -277,6 +306,23 @@ def find_next_record(pack: PackFile, start: int, *, size: int | None = None) -> 
                 at = window.find(RECORD_MAGIC, at + 1)
             offset += step
     return None
+
+
+def _readable(file: BinaryIO, offset: int, length: int) -> bytes:
+    """Return bytes of a file; zeros where a sector of the disk is bad."""
+    try:
+        return os.pread(file.fileno(), length, offset)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+    if length <= _SECTOR:
+        return bytes(length)
+    pieces = (_readable(file, at, min(_SECTOR, offset + length - at)) for at in _sectors(offset, length))
+    return b"".join(pieces)
+
+
+def _sectors(offset: int, length: int) -> range:
+    return range(offset, offset + length, _SECTOR)
 
 
 class PackWriter:
@@ -414,13 +460,9 @@ class PackWriter:
         self.sync()
 
     def _append_footer(self) -> None:
-        listing = b"".join(
-            _FOOTER_ENTRY.pack(e.kind, e.codec, e.offset, e.stored, e.raw, e.object_id) for e in self._entries
-        )
-        at = self._end
-        self._buffer += [record_header(self._seed, FOOTER, 0, len(listing), bytes(32), listing), listing]
-        self._buffer.append(TRAILER.pack(TRAILER_MAGIC, at))
-        self._end += RECORD.size + len(listing) + TRAILER.size
+        footer = footer_of(self._seed, self._entries, at=self._end)
+        self._buffer.append(footer)
+        self._end += len(footer)
 
     def close(self) -> None:
         """Write out what is buffered and let another process have the pack."""
@@ -430,6 +472,15 @@ class PackWriter:
             finally:
                 os.close(self.fd)
                 self.fd = -1
+
+
+def footer_of(seed: int, records: Sequence[Record], *, at: int) -> bytes:
+    """Return the footer that lists *records*, to stand at the byte *at*, with its trailer."""
+    listing = b"".join(
+        _FOOTER_ENTRY.pack(r.kind, r.codec, r.offset, r.stored, r.raw, r.object_id) for r in records
+    )
+    header = record_header(seed, FOOTER, 0, len(listing), bytes(32), listing)
+    return header + listing + TRAILER.pack(TRAILER_MAGIC, at)
 
 
 def sync_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import StoreError
-from .fsck import read_journal_record
+from .batches import read_journal_record
 from .index import Index, Table, WriteTxn, decode_batch
 from .packs import (
     HEADER,

@@ -31,8 +31,9 @@ import msgspec
 from ..errors import ConflictError, OutOfSpaceError, StoreError
 from . import chunker
 from .chunks import Chunks
+from .codec import Compression
 from .index import Index, ReadTxn, Table, WriteTxn, data_path, sequence_key, split_outbox
-from .packs import sync_folder
+from .packs import STORE_ID_BYTES, id_in_packs, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -67,22 +68,26 @@ class StoreInUseError(ConflictError):
 class Store:
     """A store, opened by this process.  Methods may be called from any thread."""
 
-    def __init__(self, root: Path) -> None:
-        """Open the store at *root*, making an empty one if the directory is empty or absent."""
+    def __init__(self, root: Path, *, alone: bool = False) -> None:
+        """
+        Open the store at *root*, making an empty one if the directory is empty or absent.
+
+        *alone*: StoreInUseError if any other process has it open, and none can open it meanwhile.
+        """
         self.root = root
         _refuse_network_file_system(root)
         self.format = read_or_make_format(root)
-        self.id = bytes.fromhex(self.format.store)
+        self.id = store_id(root, self.format)
         for name in ("packs", "staging", "run", "run/wake"):
             (root / name).mkdir(mode=0o700, exist_ok=True)
-        self._open_lock = lock_store(root, exclusive=False)
+        self._open_lock = lock_store(root, exclusive=alone)
         try:
             _refuse_lost_index(root)
             self._index = Index(root / INDEX)
         except BaseException:
             os.close(self._open_lock)
             raise
-        self.chunks = Chunks(self._index, root / PACKS, self.id)
+        self.chunks = Chunks(self._index, root / PACKS, self.id, Compression.chosen())
         self._lock = threading.RLock()
         self._journaled: list[int] = []
         """Batches that this process has synced to a pack and can take out of the outbox."""
@@ -156,9 +161,15 @@ class Store:
         with self.read() as txn:
             waiting = list(txn.scan(Table.OUTBOX))
         for key, value in waiting:
-            is_alive, batch = split_outbox(value)
+            sequence = int.from_bytes(key, "big")
+            try:
+                is_alive, batch = split_outbox(value)
+            except StoreError as error:
+                # It stays where it is: a pack must not take what a replay could not read.
+                log.error("batch %d in the outbox is damaged: %s", sequence, error)
+                continue
             if not is_alive:
-                self._journal(int.from_bytes(key, "big"), batch)
+                self._journal(sequence, batch)
 
     def after_write(self, hook: Callable[[], None]) -> None:
         """Have *hook* called, outside any transaction, when this process has changed a journaled table."""
@@ -194,7 +205,7 @@ def lock_store(root: Path, *, exclusive: bool) -> int:
         why = (
             "other processes have it open; stop them (`pfs down`)"
             if exclusive
-            else "its index is being rebuilt"
+            else "its index is being rebuilt, or it is being repaired"
         )
         raise StoreInUseError(f"the store in {root} cannot be opened: {why}") from None
     return fd
@@ -216,7 +227,7 @@ def read_or_make_format(root: Path) -> Format:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     try:
         found = msgspec.json.decode(data, type=Format)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnknownFormatError(f"{path} is not the format file of a store: {error}") from error
     if found.format != FORMAT:
         raise UnknownFormatError(
@@ -226,6 +237,25 @@ def read_or_make_format(root: Path) -> Format:
     if found.chunking != chunker.CUTTING.recorded():
         raise UnknownFormatError(f"the store in {root} cuts its chunks differently: {found.chunking}")
     return found
+
+
+def store_id(root: Path, found: Format) -> bytes:
+    """
+    Return the id of the store; UnknownFormatError if it is none, or not the one that its packs name.
+
+    Under a wrong id nothing in the packs could be told from the records of another store.
+    """
+    try:
+        named = bytes.fromhex(found.store)
+    except ValueError:
+        named = b""
+    in_packs = id_in_packs(root / PACKS)
+    if len(named) != STORE_ID_BYTES or in_packs not in (None, named):
+        raise UnknownFormatError(
+            f"{root / 'format.json'} does not name the store that the packs belong to; "
+            "`pfs fsck --repair` mends it"
+        )
+    return named
 
 
 def _make_format(root: Path, path: Path) -> Format:

@@ -3,8 +3,7 @@ Files made of parts of other files.
 
 Costs follow what is new: parts of existing files are taken over chunk by chunk, or list node
 by list node; only around the seams bytes are read and cut, until the cuts meet the old ones
-again.  Where the new size is on the other side of `Cutting.large_above` than the old one, all
-bytes are cut anew.
+again.
 """
 
 from __future__ import annotations
@@ -41,7 +40,6 @@ class _Kept:
     """Bytes [start, end) of a file that is there already."""
 
     reader: Reader
-    cutting: Cutting
     start: int
     end: int
 
@@ -59,10 +57,10 @@ class _Kept:
 
     def append_to(self, row: ChunkRow, *, final: bool) -> None:
         contents = self.reader.contents
-        is_cut_alike = contents.depth > 0 and self.cutting.sizes_for(contents.size) == row.sizes
+        has_chunks = contents.depth > 0
         at = self.start
         while at < self.end:
-            if is_cut_alike and not row.pending:
+            if has_chunks and not row.pending:
                 taken = self._take_over(row, at, final=final) - at
                 if not taken:
                     taken = row.repeat_zeros(self._zeros_from(row, at, self.length))
@@ -72,7 +70,7 @@ class _Kept:
             stop = self._next_stop(at)
             row.pending += self.reader.read(at, stop - at)
             at = stop
-            if is_cut_alike:
+            if has_chunks:
                 at -= row.cut(final=final and at == self.end, gives_back=self._resumable(row, at))
             elif at == self.end or len(row.pending) >= row.batch:
                 row.cut(final=final and at == self.end)
@@ -174,12 +172,12 @@ def slice_of(
 ) -> Contents:
     """Return the bytes [start, end) of *contents* as the contents of a file of their own."""
     end = min(end, contents.size)
-    return _assembled(objects, [_Kept(Reader(objects, contents), cutting, min(start, end), end)], cutting)
+    return _assembled(objects, [_Kept(Reader(objects, contents), min(start, end), end)], cutting)
 
 
 def concat(objects: Objects, parts: Sequence[Contents], *, cutting: Cutting = CUTTING) -> Contents:
     """Return the bytes of all *parts*, one after the other."""
-    pieces = [_Kept(Reader(objects, part), cutting, 0, part.size) for part in parts]
+    pieces = [_Kept(Reader(objects, part), 0, part.size) for part in parts]
     return _assembled(objects, pieces, cutting)
 
 
@@ -202,7 +200,7 @@ def splice(
     pieces: list[_Piece] = []
 
     def keep(start: int, end: int) -> None:
-        pieces.append(_Kept(reader, cutting, min(start, base.size), min(end, base.size)))
+        pieces.append(_Kept(reader, min(start, base.size), min(end, base.size)))
         pieces.append(_Zeros(max(end - max(start, base.size), 0)))
 
     position = 0
@@ -222,7 +220,7 @@ def _assembled(objects: Objects, pieces: Sequence[_Piece], cutting: Cutting) -> 
     size = sum(piece.length for piece in pieces)
     if size <= cutting.inline_most:
         return inline(b"".join(piece.read_all() for piece in pieces))
-    row = ChunkRow(objects, cutting, cutting.sizes_for(size))
+    row = ChunkRow(objects, cutting)
     for piece in pieces:
         piece.append_to(row, final=piece is pieces[-1])
     return row.finish()

@@ -64,6 +64,11 @@ def inline(data: bytes) -> Contents:
     return Contents(len(data), 0, data, chunk_id(data))
 
 
+def single_chunk(size: int, key: ChunkId) -> Contents:
+    """Return contents that are one chunk, whose id is the hash of the bytes."""
+    return Contents(size, 1, key, key)
+
+
 EMPTY = inline(b"")
 
 
@@ -162,9 +167,9 @@ def finished_list(builder: Builder[int]) -> Contents:
     if root is None:
         return EMPTY
     height, key, size = root
-    # Level 0 is the chunk itself: its id is the hash of the bytes.
-    content = key if height == 0 else list_content(ChunkId(key))
-    return Contents(size, height + 1, key, content)
+    if height == 0:
+        return single_chunk(size, ChunkId(key))
+    return Contents(size, height + 1, key, list_content(ChunkId(key)))
 
 
 def _first_end(keys: list[bytes], start: int, stop: int, level: int, spread: int) -> int:

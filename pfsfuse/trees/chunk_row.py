@@ -16,6 +16,8 @@ from __future__ import annotations
 import functools
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import accumulate
 
 from ..ids import ChunkId, chunk_id
 from ..store.chunker import ChunkSizes, Cutter, Cutting
@@ -35,10 +37,10 @@ def _never(_rest: int) -> bool:
 
 
 class ChunkRow:
-    """Cuts with *sizes* and stores what is cut.  For one thread."""
+    """Cuts as *cutting* says and stores what is cut.  For one thread."""
 
-    def __init__(self, objects: Objects, cutting: Cutting, sizes: ChunkSizes) -> None:
-        self.sizes = sizes
+    def __init__(self, objects: Objects, cutting: Cutting) -> None:
+        sizes = self.sizes = cutting.sizes
         self.batch = 4 * sizes.most
         """So many bytes are worth cutting at a time."""
         self.pending = bytearray()
@@ -57,21 +59,28 @@ class ChunkRow:
         number is returned, else 0.
         """
         lengths = self._cutter.cut(self.pending, final=final)
-        keys: list[bytes] = []
         done = rest = 0
-        with memoryview(self.pending) as view:
-            for length in lengths:
-                with view[done : done + length] as chunk:
-                    keys.append(self._objects.put(chunk, ObjectKind.CHUNK))
-                done += length
-                rest = len(view) - done
-                if rest and gives_back(rest):
-                    done = len(view)
-                    break
-                rest = 0
-        self._builder.extend(0, keys, lengths[: len(keys)])
-        self.pending = self.pending[done:]
+        for at, length in enumerate(lengths):
+            done += length
+            if done < len(self.pending) and gives_back(len(self.pending) - done):
+                rest = len(self.pending) - done
+                del lengths[at + 1 :]
+                break
+        self._store(lengths)
+        self.pending = bytearray() if rest else self.pending[done:]
         return rest
+
+    def _store(self, lengths: list[int]) -> None:
+        """Store the first chunks of the pending bytes, of these lengths."""
+        with ExitStack() as views:
+            view = views.enter_context(memoryview(self.pending))
+            starts = accumulate(lengths, initial=0)
+            chunks = [
+                views.enter_context(view[start : start + length])
+                for start, length in zip(starts, lengths, strict=False)
+            ]
+            keys: list[bytes] = list(self._objects.put_all(chunks, ObjectKind.CHUNK))
+        self._builder.extend(0, keys, lengths)
 
     def repeat_zeros(self, length: int) -> int:
         """
@@ -83,7 +92,7 @@ class ChunkRow:
             return 0
         count = (length - self.sizes.most - 1) // self._zero_length + 1
         key = self._objects.put(bytes(self._zero_length), ObjectKind.CHUNK)
-        self._builder.extend(0, [key] * count, [self._zero_length] * count)
+        self._builder.repeat(0, key, self._zero_length, count)
         return count * self._zero_length
 
     def take_over(self, layout: Layout, start: int, stop: int) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from .assembly import concat, slice_of, splice
 from .chunk_list import EMPTY, Contents
 from .reader import Reader, chunks, is_prefix, read
-from .writer import ContentsWriter
+from .writer import ContentsWriter, small_most, store_small
 
 __all__ = [
     "EMPTY",
@@ -24,5 +24,7 @@ __all__ = [
     "is_prefix",
     "read",
     "slice_of",
+    "small_most",
     "splice",
+    "store_small",
 ]

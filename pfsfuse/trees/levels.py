@@ -76,6 +76,23 @@ class Builder(Generic[Item]):
         pending.items += items
         self._cut(level, pending)
 
+    def repeat(self, level: int, key: bytes, item: Item, count: int) -> None:
+        """
+        Append the same item *count* times at *level*, in time that grows with the logarithm of *count*.
+
+        The same rules as for `extend`.  Full nodes of equal items are equal: one is made for all.
+        """
+        while count and (len(self._levels) <= level or self._levels[level].keys):
+            self.extend(level, [key], [item])
+            count -= 1
+        ends = self._first_end([key], 0, 1, level, self._shape.spread) == 0
+        width = self._shape.least if ends else self._shape.most
+        nodes, rest = divmod(count, width)
+        if nodes:
+            above_key, above = self._close(level, [key] * width, [item] * width)
+            self.repeat(level + 1, above_key, above, nodes)
+        self.extend(level, [key] * rest, [item] * rest)
+
     def is_clean(self, level: int) -> bool:
         """Say whether a node of the height *level* may be appended: nothing is pending below."""
         return not any(pending.keys for pending in self._levels[:level])

@@ -17,12 +17,13 @@ import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from ..errors import IsADirectoryPathError
 from ..store.objects import Objects
-from ..trees.contents import ContentsWriter
+from ..trees.contents import Contents, ContentsWriter, small_most, store_small
 from ..trees.entry import Entry, Kind, symlink
 from ..trees.node import EMPTY_CONTENT
 from .changesets import Append, Change, MakeDirectory, Path, Put
@@ -31,6 +32,7 @@ _BATCH_FILES = 64
 _BATCH_BYTES = 8 << 20
 """A task for a thread: many small files at once, since handing one over costs more than reading it."""
 _BUFFER = 1 << 20
+_SMALL = small_most()
 _KEPT_MODE = 0o1777
 
 THREADS = max(2, min(8, os.cpu_count() or 1))
@@ -178,23 +180,53 @@ class _Run:
     # Reading, in threads
 
     def _store_all(self, batch: Sequence[Source]) -> list[tuple[Path, Entry]]:
+        """Store the files of one task: those that are one chunk together, the others as streams."""
         buffer = bytearray(_BUFFER)
-        return [(source.path, self._store(source.host, buffer)) for source in batch]
+        small: list[tuple[Source, os.stat_result, bytes]] = []
+        stored: list[tuple[Path, Entry]] = []
+        for source in batch:
+            with _opened(source.host) as fd:
+                there = os.fstat(fd)
+                if there.st_size <= _SMALL:
+                    # One byte more than a small file may have: it may have grown since.
+                    data = os.read(fd, _SMALL + 1)
+                    if len(data) <= _SMALL:
+                        small.append((source, there, data))
+                        continue
+                    os.lseek(fd, 0, os.SEEK_SET)
+                stored.append((source.path, self._entry(self._store(fd, there, buffer), there)))
+        contents = store_small(self._objects, [data for _, _, data in small])
+        stored += [
+            (source.path, self._entry(one, there))
+            for (source, there, _), one in zip(small, contents, strict=True)
+        ]
+        return stored
 
-    def _store(self, host: bytes, buffer: bytearray) -> Entry:
-        with open(host, "rb", buffering=0) as file:
-            there = os.fstat(file.fileno())
-            writer = ContentsWriter(self._objects, size_hint=there.st_size)
-            view = memoryview(buffer)
-            try:
-                while count := file.readinto(view):
-                    writer.write(view[:count])
-            except OSError as error:
-                # read(2) does not know the name.
-                raise OSError(error.errno, error.strerror, host) from error
-        return writer.finish().entry(
+    def _store(self, fd: int, there: os.stat_result, buffer: bytearray) -> Contents:
+        writer = ContentsWriter(self._objects)
+        view = memoryview(buffer)
+        while count := os.readv(fd, [view]):
+            writer.write(view[:count])
+        return writer.finish()
+
+    def _entry(self, contents: Contents, there: os.stat_result) -> Entry:
+        return contents.entry(
             mode=there.st_mode & _KEPT_MODE, uid=self._uid, gid=self._gid, mtime_ns=there.st_mtime_ns
         )
+
+
+@contextmanager
+def _opened(host: bytes) -> Iterator[int]:
+    """A descriptor of the file; an OSError in the block gets its name, which read(2) does not know."""
+    fd = os.open(host, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror, host) from error
+        raise
+    finally:
+        os.close(fd)
 
 
 def _batches(files: Iterable[tuple[Source, int]], progress: Progress) -> Iterator[list[Source]]:

@@ -17,6 +17,9 @@ from .spill import Spill
 SMALL = 128 << 10
 """Files up to this many bytes are staged whole, in memory while open and in the journal afterwards."""
 
+LARGEST = (1 << 44) - 4096
+"""What a file can have at most: as many bytes as a file of ext4, on which ranges of it are staged."""
+
 
 class Node:
     """What all staged things have."""

@@ -12,12 +12,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import FileTooLargeError
 from ..store.objects import Objects
 from ..trees import contents as file_contents
 from ..trees.contents import EMPTY, Contents, ContentsWriter
 from .journal import Journal
 from .spill import Spill
-from .staged import SMALL, StagedFile
+from .staged import LARGEST, SMALL, StagedFile
 
 _COMPARED = 2 << 20
 """
@@ -77,6 +78,7 @@ class StagedBytes:
     def write(self, file: StagedFile, offset: int, data: bytes | memoryview, now_ns: int) -> None:
         """Put *data* at *offset*, making the file longer if needed.  OutOfSpaceError changes nothing."""
         end = offset + len(data)
+        _check_size(end)
         if offset < file.kept_prefix:
             self._note_overwrite(file, offset, data)
         if self._is_small(file) and max(end, file.size) <= SMALL:
@@ -137,6 +139,7 @@ class StagedBytes:
 
     def truncate(self, file: StagedFile, size: int, now_ns: int) -> None:
         """Make the file *size* bytes long; what is added reads as zeros."""
+        _check_size(size)
         file.kept_prefix = min(file.kept_prefix, size)
         if size == 0:
             self.release(file)
@@ -214,12 +217,12 @@ class StagedBytes:
         return lambda: file_contents.splice(self._objects, base, size, dirty, read)
 
     def _store(self, data: bytes) -> Contents:
-        writer = ContentsWriter(self._objects, size_hint=len(data))
+        writer = ContentsWriter(self._objects)
         writer.write(data)
         return writer.finish()
 
     def _store_all(self, read: Callable[[int, int], bytes], size: int) -> Contents:
-        writer = ContentsWriter(self._objects, size_hint=size)
+        writer = ContentsWriter(self._objects)
         step = 4 << 20
         for start in range(0, size, step):
             writer.write(read(start, min(step, size - start)))
@@ -233,6 +236,11 @@ class StagedBytes:
         file.sealed_contents = contents
         file.sealed_version = version
         return True
+
+
+def _check_size(size: int) -> None:
+    if size > LARGEST:
+        raise FileTooLargeError(f"a file cannot have {size} bytes; at most {LARGEST} are possible")
 
 
 def remove_scratch(scratch: Path) -> None:

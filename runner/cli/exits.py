@@ -53,6 +53,7 @@ _BY_ERROR: dict[str, Exit] = {
     "CrossBranchError": Exit.INVALID,
     "NotADirectoryPathError": Exit.INVALID,
     "IsADirectoryPathError": Exit.INVALID,
+    "FileTooLargeError": Exit.INVALID,
     "ReadOnlyError": Exit.READ_ONLY,
     "ForbiddenError": Exit.READ_ONLY,
     "OutOfSpaceError": Exit.NO_SPACE,

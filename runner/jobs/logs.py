@@ -126,7 +126,7 @@ class LogWriter:
         """
         for container, _ in list(self._partial):
             self.end_lines(container)
-        writer = ContentsWriter(self._store.chunks, size_hint=self.path.stat().st_size)
+        writer = ContentsWriter(self._store.chunks)
         with open(self.path, "rb") as file:
             while piece := file.read(_STEP):
                 writer.write(piece)

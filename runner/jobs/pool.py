@@ -17,7 +17,7 @@ from pathlib import Path
 
 import trio
 
-from pfsfuse.mount.client import AsyncMountClient
+from pfsfuse.mount.async_client import AsyncMountClient
 from runner.containers import Engine, Worker
 from runner.spec.model import Network
 

@@ -16,13 +16,12 @@ from pathlib import Path
 import pytest
 
 from pfsfuse.errors import ConflictError, NotADirectoryPathError, StoreError
-from pfsfuse.mount.commits import NoOpenCommitError
 from pfsfuse.store.index import Table
 from pfsfuse.versions.branches import branch, create_branch, set_provenance
 from pfsfuse.versions.changesets import Append, Delete, Put
 from pfsfuse.versions.commits import BranchHasOpenCommitError, finish_commit, start_commit
 from pfsfuse.versions.model import Origin
-from pfsfuse.versions.owner import commit_changes
+from pfsfuse.versions.owner import NoOpenCommitError, commit_changes
 from pfsfuse.versions.repos import create_repo, delete_repo, find_repo
 from tests.support.builders import path_of, ref
 from tests.support.mounting import Mounted

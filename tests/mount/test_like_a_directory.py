@@ -20,9 +20,8 @@ from pathlib import Path
 import pytest
 
 from pfsfuse.errors import ConflictError
-from pfsfuse.mount.commits import NoOpenCommitError
 from pfsfuse.versions.changesets import Append, Delete, Put
-from pfsfuse.versions.owner import commit_changes
+from pfsfuse.versions.owner import NoOpenCommitError, commit_changes
 from tests.support.builders import ref
 from tests.support.mounting import Mounted
 

@@ -12,8 +12,9 @@ import pytest
 import trio
 
 from pfsfuse.errors import ConflictError
-from pfsfuse.mount.client import AsyncMountClient
-from pfsfuse.mount.views import Sealed, Shown, ViewNotFoundError, forget_views, keep_view
+from pfsfuse.mount.async_client import AsyncMountClient
+from pfsfuse.mount.views import ViewNotFoundError, forget_views, keep_view
+from pfsfuse.mount.wire import Sealed, Shown
 from pfsfuse.trees.entry import Kind
 from pfsfuse.versions.forks import How
 from tests.support.builders import shown

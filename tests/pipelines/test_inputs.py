@@ -299,7 +299,7 @@ def test_forty_megabytes_of_lines_are_dealt_to_four_containers_line_by_line(shar
 def put_large_file(system: System, repo: str, size: int) -> CommitId:
     """Put a file of *size* bytes that repeats 16 MiB of noise, so that it is quickly made."""
     noise = random.Random(1).randbytes(16 << 20)
-    writer = ContentsWriter(system.store.chunks, size_hint=size)
+    writer = ContentsWriter(system.store.chunks)
     for _ in range(size // len(noise)):
         writer.write(noise)
     entry = writer.finish().entry(mode=0o644, uid=0, gid=0, mtime_ns=0)

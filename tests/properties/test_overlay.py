@@ -164,7 +164,7 @@ class Real:
         return found
 
     def entry(self, data: bytes) -> Entry:
-        writer = staged_bytes.ContentsWriter(self.trees.objects, size_hint=len(data))
+        writer = staged_bytes.ContentsWriter(self.trees.objects)
         writer.write(data)
         return writer.finish().entry(mode=0o644, uid=0, gid=0, mtime_ns=1)
 

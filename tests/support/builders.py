@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pfsfuse.ids import BranchName, RepoName
+from pfsfuse.store.index import WriteTxn
 from pfsfuse.store.store import Store
 from pfsfuse.trees import contents as file_contents
 from pfsfuse.trees.contents import Contents, ContentsWriter
@@ -18,6 +19,8 @@ from pfsfuse.versions.changesets import Change, Put
 from pfsfuse.versions.commits import finish_commit, start_commit
 from pfsfuse.versions.model import BranchRef, Commit, CommitRef, Origin
 from pfsfuse.versions.owner import commit_changes
+from pfsfuse.versions.projects import create_project, find_project, project_of
+from pfsfuse.versions.repair import RepairReport, repair
 from pfsfuse.versions.repos import create_repo
 
 Files = Mapping[str, bytes]
@@ -38,11 +41,12 @@ class World:
     def repo(self, name: str) -> RepoName:
         """Create a repo."""
         with self.store.write() as txn:
+            _ensure_project(txn, name)
             return create_repo(txn, name).name
 
     def entry(self, data: bytes, *, mode: int = 0o644) -> Entry:
         """Store the bytes of a file and return its entry."""
-        writer = ContentsWriter(self.store.chunks, size_hint=len(data))
+        writer = ContentsWriter(self.store.chunks)
         writer.write(data)
         return writer.finish().entry(mode=mode, uid=0, gid=0, mtime_ns=1)
 
@@ -54,6 +58,7 @@ class World:
     def commit(self, files: Files, *, repo: str = "images", branch: str = "master") -> Commit:
         """Add *files* as one finished commit, making the repo if need be."""
         with self.store.write() as txn:
+            _ensure_project(txn, repo)
             create_repo(txn, repo, update=True)
         changes: list[Change] = [Put(path_of(path), self.entry(data)) for path, data in files.items()]
         return commit_changes(self.store, self.trees, ref(repo, branch), changes)
@@ -71,6 +76,7 @@ class World:
         """Add a finished commit such as pipelines make, with the whole content *files*."""
         root = self.tree(files)
         with self.store.write() as txn:
+            _ensure_project(txn, repo)
             create_repo(txn, repo, update=True)
             started = start_commit(
                 txn,
@@ -99,16 +105,33 @@ class World:
         """Look for damage, as another process would: with a cache of its own."""
         return fsck.check(self.store, Trees(self.store.chunks), verify_data=verify_data)
 
+    def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Mend the store, as `pfs fsck --repair` does, and open it again."""
+        self.store.close()
+        try:
+            return repair(self.root, dry_run=dry_run)
+        finally:
+            self.open()
+
     # Closing
+
+    def open(self) -> None:
+        """Open the store, which was closed."""
+        self.store = Store(self.root)
+        self.trees = Trees(self.store.chunks)
 
     def reopen(self) -> None:
         """Close the store and open it again, as another process would."""
         self.store.close()
-        self.store = Store(self.root)
-        self.trees = Trees(self.store.chunks)
+        self.open()
 
     def close(self) -> None:
         self.store.close()
+
+
+def _ensure_project(txn: WriteTxn, repo: str) -> None:
+    if find_project(txn, project_of(repo)) is None:
+        create_project(txn, project_of(repo))
 
 
 @contextmanager

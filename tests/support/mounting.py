@@ -218,12 +218,14 @@ class Mounted:
 
 
 @contextmanager
-def mounted(*, autocommit_s: float = 0.3, store: Path | None = None) -> Iterator[Mounted]:
+def mounted(
+    *, autocommit_s: float = 0.3, store: Path | None = None, limit_s: float = 100.0
+) -> Iterator[Mounted]:
     """A mount that is gone at the end, with all that belongs to it."""
     made = Mounted(autocommit_s=autocommit_s, store=store)
     try:
         made.start()
-        with made.watched(100.0):
+        with made.watched(limit_s):
             yield made
     finally:
         made.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from pfsfuse.errors import StoreError
 from pfsfuse.ids import ChunkId, chunk_id
@@ -27,6 +28,10 @@ class MemoryObjects:
             self.stored[object_id] = bytes(data)
             self.kinds[object_id] = kind
         return object_id
+
+    def put_all(self, data: Sequence[bytes | memoryview], kind: ObjectKind) -> list[ChunkId]:
+        """Keep each of *data* and return their names."""
+        return [self.put(one, kind) for one in data]
 
     def get(self, object_id: ChunkId) -> bytes:
         """Return the bytes with this name."""

@@ -12,9 +12,7 @@ from pfsfuse.trees.levels import Shape
 SMALL_SHAPE = Shape(least=2, most=6, spread=2)
 
 SMALL_CUTTING = Cutting(
-    normal=ChunkSizes(least=64, average=256, most=1024),
-    large=ChunkSizes(least=256, average=1024, most=4096),
-    large_above=16 * 1024,
+    sizes=ChunkSizes(least=64, average=256, most=1024),
     inline_most=32,
     list_least=2,
     list_most=6,
@@ -43,12 +41,11 @@ def written(
     objects: Objects,
     data: bytes,
     *,
-    size_hint: int | None = None,
     step: int = 1 << 30,
     cutting: Cutting = SMALL_CUTTING,
 ) -> Contents:
     """Write *data* from the first to the last byte, *step* bytes at a time."""
-    writer = ContentsWriter(objects, size_hint=size_hint, cutting=cutting)
+    writer = ContentsWriter(objects, cutting=cutting)
     for start in range(0, len(data), step):
         writer.write(data[start : start + step])
     return writer.finish()

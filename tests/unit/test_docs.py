@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from pfsfuse.store.index import Table
-from pfsfuse.versions.model import Branch, Commit, Repo
+from pfsfuse.versions.model import Branch, Commit, Repo, Trigger
 from pfsfuse.versions.replay import IN_GOOD_ORDER, Replay
+from pfsfuse.versions.transactions import Transaction
 from runner.cli import exits
 from runner.cli.commands import COMMANDS
 from runner.cli.exits import Exit
@@ -24,7 +25,7 @@ DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT /
 
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)#\s]+)(?:#[^)]*)?\)")
 _FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
-_INVARIANT = re.compile(r"\b[CDFHOPRST][0-9]\b")
+_INVARIANT = re.compile(r"\b[CDFGHOPRSTX][0-9]\b")
 _CODE_DOCUMENT = re.compile(r"\bdocs/[A-Za-z0-9_./-]*[A-Za-z0-9]")
 _SOURCE = re.compile(r"`(?P<path>(?:[a-z0-9_]+/)+[a-z0-9_]+\.(?:py|c))`")
 
@@ -128,7 +129,9 @@ def test_the_format_has_every_table_of_the_index() -> None:
     }
 
 
-@pytest.mark.parametrize("kind", [Repo, Branch, Commit, PipelineRecord, JobRecord, ContainerRecord])
+@pytest.mark.parametrize(
+    "kind", [Repo, Branch, Trigger, Commit, Transaction, PipelineRecord, JobRecord, ContainerRecord]
+)
 def test_the_format_has_every_field_of_a_record(kind: type[msgspec.Struct]) -> None:
     """
     A record is a row of docs/format.md; its fields stand there by the names that are stored.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
 from pfsfuse.store.chunker import CUTTING, LOOK_AHEAD, ChunkSizes, Cutter
 
 SIZES = ChunkSizes(least=64, average=256, most=1024)
@@ -58,24 +56,13 @@ def test_an_inserted_byte_moves_few_cuts() -> None:
     assert len(new_chunks) <= 8
 
 
-@pytest.mark.parametrize("size", [0, 1, CUTTING.large_above])
-def test_files_up_to_the_limit_are_cut_finely(size: int) -> None:
-    """The size class is chosen."""
-    assert CUTTING.normal == CUTTING.sizes_for(size)
-
-
-def test_files_above_the_limit_are_cut_coarsely() -> None:
-    """A file is one byte longer than the limit."""
-    assert CUTTING.large == CUTTING.sizes_for(CUTTING.large_above + 1)
-
-
 def test_the_cuts_are_those_of_the_recorded_format() -> None:
     """A known file is cut; other cuts would name everything in every store anew."""
     data = random.Random(5).randbytes(1_000_000)
 
-    assert [114795, 131378, 154096, 93845] == Cutter(CUTTING.normal).cut(data, final=True)[:4]
+    assert [114795, 131378, 154096, 93845] == Cutter(CUTTING.sizes).cut(data, final=True)[:4]
     assert "fastcdc-2020" == CUTTING.recorded()["algorithm"]
-    assert {"least": 16384, "average": 65536, "most": 262144} == CUTTING.recorded()["normal"]
+    assert {"least": 16384, "average": 65536, "most": 262144} == CUTTING.recorded()["sizes"]
 
 
 def _spans(data: bytes) -> list[tuple[int, int]]:

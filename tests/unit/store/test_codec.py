@@ -8,7 +8,9 @@ import random
 import pytest
 
 from pfsfuse.errors import StoreError
-from pfsfuse.store.codec import Codec, decode, encode
+from pfsfuse.store.codec import MOST_LEVEL, Codec, Compression, decode
+
+encode = Compression().encode
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"y" * 63, b"z" * 64, b"text " * 1000, os.urandom(5000)])
@@ -55,3 +57,37 @@ def test_bytes_that_are_no_frame_are_damage() -> None:
     """Something else than a zstd frame is stored."""
     with pytest.raises(StoreError):
         decode(Codec.ZSTD, b"no frame at all", 15)
+
+
+def test_objects_encoded_together_are_what_they_are_alone() -> None:
+    """Some shrink, some do not, one is too small to try."""
+    objects = [b"text " * 1000, os.urandom(5000), b"more " * 100, b"tiny"]
+
+    for some in (objects, objects[:3], objects[:1], []):
+        together = Compression().encode_all(some)
+
+        assert [(used, bytes(stored)) for used, stored in map(encode, some)] == [
+            (used, bytes(stored)) for used, stored in together
+        ]
+
+
+def test_level_0_stores_everything_as_it_is() -> None:
+    """PFS_COMPRESSION=off."""
+    assert [(Codec.RAW, b"text " * 1000)] == Compression(0).encode_all([b"text " * 1000])
+
+
+@pytest.mark.parametrize(("asked", "level"), [("off", 0), ("", 1), ("1", 1), ("19", MOST_LEVEL)])
+def test_the_environment_chooses_the_level(asked: str, level: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PFS_COMPRESSION is `off`, empty or a number."""
+    monkeypatch.setenv("PFS_COMPRESSION", asked)
+
+    assert level == Compression.chosen().level
+
+
+@pytest.mark.parametrize("asked", ["fast", "20", "-1"])
+def test_a_level_that_is_none_is_refused_by_name(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PFS_COMPRESSION is a word or outside of the range."""
+    monkeypatch.setenv("PFS_COMPRESSION", asked)
+
+    with pytest.raises(StoreError, match=asked):
+        Compression.chosen()

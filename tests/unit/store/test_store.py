@@ -16,7 +16,8 @@ import pytest
 from pfsfuse.errors import OutOfSpaceError, StoreError
 from pfsfuse.ids import chunk_id
 from pfsfuse.store import store as store_module
-from pfsfuse.store.fsck import check_store, journal_records
+from pfsfuse.store.batches import journal_records
+from pfsfuse.store.fsck import check_store
 from pfsfuse.store.index import Table, data_path
 from pfsfuse.store.objects import ObjectKind
 from pfsfuse.store.packs import packs_in

@@ -21,14 +21,15 @@ from pfsfuse.trees.contents import (
     is_prefix,
     read,
     slice_of,
+    small_most,
     splice,
+    store_small,
 )
 from pfsfuse.trees.entry import Kind
 from pfsfuse.trees.node import CorruptNodeError
 from tests.support.objects import MemoryObjects
 from tests.support.trees import SMALL_CUTTING, written
 
-SMALL_FILE = SMALL_CUTTING.large_above
 MIB = 1024 * 1024
 
 
@@ -69,6 +70,13 @@ def test_the_depth_follows_the_number_of_chunks(objects: MemoryObjects, length: 
     assert noise(length) == read(objects, contents, 0, length)
 
 
+def test_files_stored_together_are_what_a_writer_makes_of_each(objects: MemoryObjects) -> None:
+    """Files of no byte, of a few, of one chunk, and twice the same."""
+    files = [b"", b"few", noise(1000), noise(small_most()), b"few", noise(1000)]
+
+    assert [written(objects, data, cutting=CUTTING) for data in files] == store_small(objects, files)
+
+
 def test_a_file_of_one_chunk_has_the_hash_of_its_bytes(objects: MemoryObjects) -> None:
     """A small and a tiny file are written."""
     single = written(objects, noise(1000), cutting=CUTTING)
@@ -95,16 +103,15 @@ def test_contents_go_into_an_entry_and_back(objects: MemoryObjects) -> None:
     )
 
 
-@pytest.mark.parametrize("length", [0, 20, 33, 3_000, SMALL_FILE, SMALL_FILE + 1, 50_000])
-@pytest.mark.parametrize("size_hint", [None, 0, 50_000])
+@pytest.mark.parametrize("length", [0, 20, 33, 3_000, 50_000])
 @pytest.mark.parametrize("step", [1000, 1 << 30])
-def test_equal_bytes_are_equal_contents_whatever_the_hint_and_the_steps(
-    objects: MemoryObjects, length: int, size_hint: int | None, step: int
+def test_equal_bytes_are_equal_contents_whatever_the_steps(
+    objects: MemoryObjects, length: int, step: int
 ) -> None:
-    """A file of each size class is written in small and large steps, with a true, a false and no hint."""
-    expected = written(objects, noise(length), size_hint=length)
+    """A file of no, one and many chunks is written in small and in large steps."""
+    expected = written(objects, noise(length))
 
-    assert expected == written(objects, noise(length), size_hint=size_hint, step=step)
+    assert expected == written(objects, noise(length), step=step)
 
 
 def test_a_writer_keeps_few_bytes(objects: MemoryObjects) -> None:
@@ -119,7 +126,7 @@ def test_a_writer_keeps_few_bytes(objects: MemoryObjects) -> None:
         unwritten = max(unwritten, (seed + 1) * 1000 - stored)
 
     assert 500_000 == writer.finish().size
-    assert unwritten < 8 * SMALL_CUTTING.large.most
+    assert unwritten < 8 * SMALL_CUTTING.sizes.most
 
 
 def test_the_buffer_may_be_reused_after_a_write(objects: MemoryObjects) -> None:
@@ -181,7 +188,7 @@ def test_sequential_reads_get_no_chunk_twice(objects: MemoryObjects) -> None:
 
 def test_a_read_in_a_huge_file_gets_one_path(objects: MemoryObjects) -> None:
     """One byte in the middle of a file of many list nodes is read."""
-    contents = written(objects, noise(400_000), size_hint=400_000)
+    contents = written(objects, noise(400_000))
 
     read(objects, contents, 200_000, 1)
 

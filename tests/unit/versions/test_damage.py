@@ -9,7 +9,7 @@ import pytest
 
 from pfsfuse.errors import StoreError
 from pfsfuse.ids import chunk_id
-from pfsfuse.store.fsck import journal_records
+from pfsfuse.store.batches import journal_records
 from pfsfuse.store.index import Table, data_path
 from pfsfuse.store.objects import ObjectKind
 from pfsfuse.store.packs import JOURNAL, PackFile, Record, packs_in, scan
