@@ -101,6 +101,10 @@ class Commits:
 
         Durable at return.  UnflushedError if it names bytes that are not in the store.
         """
+        with self.store.hold():
+            return await self._apply(ref, changes, description)
+
+    async def _apply(self, ref: BranchRef, changes: Sequence[Change], description: str) -> Commit:
         await trio.to_thread.run_sync(self._refuse_missing, changes)
         while True:
             home = self._home_if_any(ref)
@@ -290,6 +294,7 @@ class Commits:
             if opened is None:
                 raise NoOpenCommitError(home.ref)
             await self._flush_writers(home)
+            home.stored.enter_context(self.store.hold())
             await self._ingest(home)
             home.gate = trio.Event()
             try:

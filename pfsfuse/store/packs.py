@@ -113,6 +113,10 @@ class Record:
     stored: int
 
 
+class PackGoneError(StoreError):
+    """The file of a pack is not there: it is lost, or gc has moved what was in it."""
+
+
 class PackState(enum.IntEnum):
     """The value of the table PACKS."""
 
@@ -288,6 +292,15 @@ def _read_whole(file: BinaryIO, offset: int, size: int, seed: int) -> tuple[Reco
     if len(payload) < record.stored or checksum(seed, head[:_RECORD_SUM_AT], payload) != expected:
         return None
     return record, payload
+
+
+def read_record(file: BinaryIO, pack: PackFile, record: Record) -> bytes:
+    """Return the payload of a record that a listing named; TornPackError if it is not whole."""
+    at = record.offset - RECORD.size
+    found = _read_record(file, at, record.offset + record.stored, pack.seed)
+    if found is None or found[0] != record:
+        raise TornPackError(pack.path, at, "no whole record")
+    return found[1]
 
 
 def find_next_record(pack: PackFile, start: int, *, size: int | None = None) -> int | None:
@@ -524,7 +537,7 @@ class PackReader:
         self._lock = threading.Lock()
 
     def read(self, location: Location) -> bytes:
-        """Return the stored bytes; StoreError when the pack is missing, short or unreadable."""
+        """Return the stored bytes; PackGoneError, StoreError when the pack is short or unreadable."""
         pack = self._pack(location.pack)
         try:
             data = os.pread(pack.fd, location.stored, location.offset)
@@ -547,11 +560,19 @@ class PackReader:
             path = pack_path(self._folder, number)
             try:
                 found = self._open[number] = Descriptor(path, os.O_RDONLY)
+            except FileNotFoundError:
+                raise PackGoneError(f"pack {path} is missing; run `pfs fsck`") from None
             except OSError as error:
                 raise StoreError(f"pack {path} cannot be opened: {error.strerror}; run `pfs fsck`") from error
             if len(self._open) > _OPEN_PACKS:
                 self._open.popitem(last=False)
             return found
+
+    def forget_removed(self) -> None:
+        """Let go of packs that were removed: the disk gets their bytes back when nobody has them open."""
+        with self._lock:
+            for number in [n for n, pack in self._open.items() if not os.fstat(pack.fd).st_nlink]:
+                del self._open[number]
 
     def close(self) -> None:
         with self._lock:

@@ -22,7 +22,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class Store:
         except BaseException:
             os.close(self._open_lock)
             raise
-        self.chunks = Chunks(self._index, root / PACKS, self.id, Compression.chosen())
+        self.chunks = Chunks(self._index, root / PACKS, self.id, Compression.chosen(), self.run / "holds")
         self._lock = threading.RLock()
         self._journaled: list[int] = []
         """Batches that this process has synced to a pack and can take out of the outbox."""
@@ -144,6 +144,39 @@ class Store:
     def flush(self) -> None:
         """Make every object put so far durable and visible to all processes."""
         if self._journaled or not self.chunks.is_settled:
+            with self.write():
+                pass
+
+    def hold(self) -> AbstractContextManager[None]:
+        """
+        Have gc leave what the block puts, or takes out of trees, until records name it or the block ends.
+
+        What is put outside of such blocks is held until the process rests, or ends.
+        """
+        return self.chunks.holds.hold()
+
+    def rest(self) -> None:
+        """Have gc wait no longer for what was put outside of `hold` blocks; see `resting`."""
+        self.resting()()
+
+    def resting(self) -> Callable[[], None]:
+        """
+        Say that no operation outside of `hold` blocks is under way; return the slow half, for any thread.
+
+        For processes that live long.  The slow half flushes, and lets go of packs that gc wants.
+        """
+        end = self.chunks.holds.turn()
+
+        def settle() -> None:
+            self._index_all()
+            self.chunks.leave_condemned_packs()
+            self._index_all()
+            end()
+
+        return settle
+
+    def _index_all(self) -> None:
+        if not self.chunks.is_settled:
             with self.write():
                 pass
 

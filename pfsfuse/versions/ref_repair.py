@@ -5,12 +5,14 @@ The records are taken as fsck reads them, changed in memory rule by rule, and wh
 written in one transaction.  What can be computed from commits is computed anew.
 
     R1  a repo that branches or commits belong to is made again
-    R2 H4  provenance on what does not exist, and what closes a loop, is left out
-    C1  a finished commit that has lost its content gets an error that says so
+    R2 H4 C6  provenance on what does not exist, and what closes a loop, is left out
+    H5 G1 G2 G3  a branch that cannot be propagated or triggered as it says is so no more
+    C1 C7  a finished commit that has lost its content gets an error that says so; one that has it was not
+        forgotten
     C2  a commit whose parent is gone continues the newest commit of its branch that is older
     H1  a head that is gone goes to the newest commit of the branch that can be read
     H3 C3  an open commit is that of its branch, and continues the head; one that cannot be is dropped
-    C4 C5  subvenance and commit sets
+    C4 C5 C8  subvenance, commit sets and children
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from ..ids import BranchName, CommitId, RepoName
 from ..store.index import Table, WriteTxn
 from ..store.problems import Mending
 from ..trees.tree import Trees
-from .fsck import Records
+from .checks import Records, check_triggers
 from .model import (
     Branch,
     BranchRef,
@@ -33,6 +35,7 @@ from .model import (
     Origin,
     Repo,
     branch_key,
+    child_key,
     commit_key,
     commit_set_key,
     encode,
@@ -59,9 +62,11 @@ class RefRepair:
         self._mend_parents()
         self._mend_heads()
         self._mend_open_commits()
+        self._mend_sources()
         self._mend_provenance()
         self._break_loops()
-        self._compute_tables()
+        self._mend_triggers()
+        self._compare_tables()
 
     def _mended(self, invariant: str, message: str) -> None:
         self.mendings.append(Mending(invariant, message))
@@ -86,7 +91,11 @@ class RefRepair:
 
     def _mend_finished(self) -> None:
         for commit in list(self._records.commits.values()):
-            if commit.is_finished and commit.root is None and not commit.error:
+            if commit.forgotten and (not commit.is_finished or commit.root or commit.origin is Origin.USER):
+                self._set_commit(commit, forgotten=False)
+                self._mended("C7", f"commit {commit.ref} is not forgotten any more")
+        for commit in list(self._records.commits.values()):
+            if commit.is_finished and commit.root is None and not commit.error and not commit.forgotten:
                 self._set_commit(commit, error="its content is lost")
                 self._mended("C1", f"commit {commit.ref} has an error now, for it has no content")
 
@@ -140,7 +149,8 @@ class RefRepair:
 
     def _mend_heads(self) -> None:
         for line in list(self._records.branches.values()):
-            if line.head is not None and self._finished(line.repo, line.head) is None:
+            found = self._finished(line.repo, line.head) if line.head is not None else None
+            if line.head is not None and (found is None or found.forgotten):
                 newest = self._newest(line.repo, line.name)
                 self._set_branch(line, head=newest)
                 gone = line.head.hex()
@@ -159,7 +169,7 @@ class RefRepair:
     def _mend_open_of(self, line: Branch) -> None:
         assert line.open is not None
         found = self._records.commits.get(CommitRef(line.repo, line.open))
-        if found is None or found.is_finished or found.branch != line.name:
+        if found is None or found.is_finished or found.branch != line.name or line.propagated:
             self._set_branch(line, open=None)
             self._mended("H3", f"{line.ref} has no open commit any more: {line.open.hex()} is none")
         elif found.parent != line.head:
@@ -184,6 +194,14 @@ class RefRepair:
             del self._records.commits[commit.ref]
             self._mended("C3", f"open commit {commit.ref}, which no branch knows, was dropped")
 
+    def _mend_sources(self) -> None:
+        """C6: what a commit was made from exists."""
+        for commit in list(self._records.commits.values()):
+            left = tuple(source for source in commit.provenance if source in self._records.commits)
+            if left != commit.provenance:
+                self._set_commit(commit, provenance=left)
+                self._mended("C6", f"{commit.ref} does not name commits any more that are gone")
+
     def _mend_provenance(self) -> None:
         for line in list(self._records.branches.values()):
             gone = [source for source in line.provenance if source not in self._records.branches]
@@ -193,8 +211,7 @@ class RefRepair:
                 self._mended("R2", f"{line.ref} is not made from {names} any more, which do not exist")
 
     def _leave_out(self, line: Branch, gone: list[BranchRef]) -> None:
-        left = tuple(source for source in line.provenance if source not in gone)
-        self._set_branch(line, provenance=left)
+        self._records.branches[line.ref] = line.without(gone)
 
     def _break_loops(self) -> None:
         """H4: in each loop the branch that was made last gives up what closes it."""
@@ -226,27 +243,53 @@ class RefRepair:
                     pending.append([*way, source])
         return []
 
+    def _mend_triggers(self) -> None:
+        """H5 and G: what a branch says of how it moves must be possible."""
+        for line in list(self._records.branches.values()):
+            if line.propagated and not line.provenance:
+                self._set_branch(line, propagated=False)
+                self._mended("H5", f"{line.ref} is not propagated any more")
+        while True:
+            hurt = [line for line in self._records.branches.values() if self._trigger_is_wrong(line)]
+            if not hurt:
+                return
+            self._set_branch(hurt[0], trigger=None)
+            self._mended("G1", f"{hurt[0].ref} has no trigger any more: it made no sense")
+
+    def _trigger_is_wrong(self, line: Branch) -> bool:
+        """Ask the checks of triggers, with nothing else in the world than the branches of the repo."""
+        if line.trigger is None:
+            return False
+        repo = {ref: each for ref, each in self._records.branches.items() if ref.repo == line.repo}
+        return any(str(line.ref) in problem.message for problem in check_triggers(Records({}, repo)))
+
     # What follows from the commits
 
-    def _compute_tables(self) -> None:
-        commits = self._records.commits.values()
-        sets = {commit_set_key(commit.id, commit.repo) for commit in commits}
-        subvenance = {subvenance_key(s, commit.ref) for commit in commits for s in commit.provenance}
-        if sets != self._records.commit_sets:
-            self._mended("C5", "the commit sets were computed anew")
-        if subvenance != self._records.subvenance:
-            self._mended("C4", "subvenance was computed anew")
+    def _tables(self) -> dict[Table, tuple[set[bytes], set[bytes]]]:
+        """Return the keys that the tables have and that they should have."""
+        commits, records = self._records.commits.values(), self._records
+        sets = {commit_set_key(c.id, c.repo) for c in commits}
+        subvenance = {subvenance_key(source, c.ref) for c in commits for source in c.provenance}
+        children = {child_key(c.repo, c.parent, c.id) for c in commits if c.parent is not None}
+        return {
+            Table.COMMIT_SETS: (records.commit_sets, sets),
+            Table.SUBVENANCE: (records.subvenance, subvenance),
+            Table.CHILDREN: (children if records.children is None else records.children, children),
+        }
+
+    def _compare_tables(self) -> None:
+        invariants = {Table.COMMIT_SETS: "C5", Table.SUBVENANCE: "C4", Table.CHILDREN: "C8"}
+        for table, (before, after) in self._tables().items():
+            if before != after:
+                self._mended(invariants[table], f"the table {table.label} was computed anew")
 
     def write(self, txn: WriteTxn) -> None:
         """Write what was changed."""
-        commits = self._records.commits.values()
-        sets = {commit_set_key(commit.id, commit.repo) for commit in commits}
-        subvenance = {subvenance_key(s, commit.ref) for commit in commits for s in commit.provenance}
-        for table, key, value in (
-            *self._changed_records(),
-            *_changed_keys(Table.COMMIT_SETS, self._records.commit_sets, sets),
-            *_changed_keys(Table.SUBVENANCE, self._records.subvenance, subvenance),
-        ):
+        changes = list(self._changed_records())
+        for table, (before, after) in self._tables().items():
+            changes += [(table, key, b"") for key in sorted(after - before)]
+            changes += [(table, key, None) for key in sorted(before - after)]
+        for table, key, value in changes:
             if value is None:
                 txn.delete(table, key)
             else:
@@ -265,15 +308,6 @@ class RefRepair:
                 yield Table.COMMITS, commit_key(commit.repo, commit.id), encode(commit)
         for ref in before.commits.keys() - after.commits.keys():
             yield Table.COMMITS, commit_key(ref.repo, ref.commit), None
-
-
-def _changed_keys(
-    table: Table, before: set[bytes], after: set[bytes]
-) -> Iterator[tuple[Table, bytes, bytes | None]]:
-    for key in sorted(after - before):
-        yield table, key, b""
-    for key in sorted(before - after):
-        yield table, key, None
 
 
 def _shown(commit_id: CommitId | None) -> str:

@@ -11,13 +11,14 @@ The store must not be in use.  A repair that was interrupted is done again from 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from ..errors import StoreError
+from ..ids import CommitId
 from ..store.format_repair import mend_format
 from ..store.index import Table
 from ..store.packs import sync_folder
@@ -26,20 +27,28 @@ from ..store.rebuild import rebuild_store_index
 from ..store.repair import StoreRepair
 from ..store.store import Store, UnknownFormatError
 from ..trees.tree import Trees
-from .fsck import Report, examine, read_records
+from .checks import read_records
+from .fsck import Report, examine
 from .journal import Journal, damage_in
 from .model import (
     Branch,
     Commit,
+    CommitRef,
+    Move,
+    Project,
     Repo,
     branch_key,
     commit_key,
     decode,
+    move_key,
+    project_key,
     repo_key,
 )
 from .owner import staging_name
 from .ref_repair import RefRepair
 from .staging_check import NAMES
+from .transaction_check import check_transactions
+from .transactions import NAMESPACE, Transaction, transaction_key
 from .tree_check import check_trees
 
 
@@ -101,6 +110,7 @@ def _mend(store: Store, report: RepairReport, *, dry_run: bool) -> None:
     if refs.mendings and not dry_run:
         with store.write() as txn:
             refs.write(txn)
+    report.mendings += _mend_transactions(store, records.commits, dry_run=dry_run)
     report.mendings += _mend_staging(store, records.commits.values(), dry_run=dry_run)
     if not dry_run:
         report.after = examine(store, Trees(store.chunks))
@@ -124,6 +134,8 @@ _RECORDS: dict[Table, tuple[type[msgspec.Struct], Callable[..., bytes]]] = {
     Table.REPOS: (Repo, lambda r: repo_key(r.name)),
     Table.BRANCHES: (Branch, lambda b: branch_key(b.repo, b.name)),
     Table.COMMITS: (Commit, lambda c: commit_key(c.repo, c.id)),
+    Table.PROJECTS: (Project, lambda p: project_key(p.name)),
+    Table.MOVES: (Move, lambda m: move_key(m.change, m.ref)),
 }
 
 
@@ -133,11 +145,36 @@ def is_sound(table: Table, key: bytes, value: bytes) -> bool:
         if table in _RECORDS:
             kind, key_of = _RECORDS[table]
             return key_of(decode(value, kind)) == key
+        if table is Table.DOCUMENTS and key.startswith(NAMESPACE):
+            return transaction_key(decode(value, Transaction).id) == key
         if table is Table.DOCUMENTS:
             msgspec.msgpack.decode(value)
     except (StoreError, msgspec.DecodeError, UnicodeDecodeError):
         return False
     return value == b"" if table in (Table.COMMIT_SETS, Table.SUBVENANCE) else True
+
+
+def _mend_transactions(store: Store, commits: Collection[CommitRef], *, dry_run: bool) -> list[Mending]:
+    """X1 and X2: a transaction that makes no sense, or that was done already, is given up."""
+    mendings = []
+    ids = {ref.commit for ref in commits}
+    with store.read() as txn:
+        named = list(check_transactions(txn, commits))
+        bad = [key for key, raw in txn.scan(Table.DOCUMENTS, NAMESPACE) if _is_hopeless(key, raw, ids)]
+    if bad:
+        mendings = [Mending(problem.invariant, f"{problem.message}; it was given up") for problem in named]
+    if bad and not dry_run:
+        with store.write() as txn:
+            for key in bad:
+                txn.delete(Table.DOCUMENTS, key)
+    return mendings
+
+
+def _is_hopeless(key: bytes, raw: bytes, ids: Collection[CommitId]) -> bool:
+    if not is_sound(Table.DOCUMENTS, key, raw):
+        return True
+    record = decode(raw, Transaction)
+    return len(record.requests) != len(record.responses) or record.id in ids
 
 
 # Staging

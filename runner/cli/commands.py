@@ -68,6 +68,7 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("logs",): "logs:logs",
     ("draw",): "draw:draw",
     ("fsck",): "fsck:fsck",
+    ("gc",): "space:gc",
     ("version",): "version:version",
 }
 """What a person types → module:function."""
