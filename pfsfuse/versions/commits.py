@@ -200,6 +200,7 @@ def start_commit(
     description: str = "",
     explicit: bool = False,
     placeholder: bool = False,
+    merged: CommitId | None = None,
 ) -> Commit:
     """
     Open a commit on a branch, making the branch if it is new, and return the commit.
@@ -225,6 +226,7 @@ def start_commit(
         provenance=tuple(provenance),
         explicit=explicit,
         placeholder=placeholder,
+        merged=merged,
     )
     if find_commit(txn, repo_name, made.id) is not None:
         raise ConflictError(f"commit {made.ref} exists already; a repo has one commit of each id")

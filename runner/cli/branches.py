@@ -133,7 +133,6 @@ def create_branch(
     A branch that is made from others gets a commit of every change of these, at once, with the
     content that it has; nobody writes it.
     """
-    ref = branch_name(name)
     conditions = {
         "cron_spec": trigger_cron,
         "rate_limit_spec": trigger_rate_limit,
@@ -143,11 +142,12 @@ def create_branch(
     }
     if trigger is None and any(conditions.values()):
         raise InvalidTriggerError("a trigger needs the branch that it looks at: --trigger BRANCH")
+    ref = branch_name(name)
     session.change(
         CreateBranch(
             ref,
-            head=_in_repo(ref, head),
-            provenance=tuple(branch_name(text) for text in provenance or ()),
+            head=_in_repo(ref, head) if head else "",
+            provenance=tuple(_sources(provenance) or ()),
             trigger=None if trigger is None else msgspec.convert({"branch": trigger, **conditions}, Trigger),
         )
     )
@@ -176,19 +176,18 @@ def _sources(provenance: list[str] | None) -> list[BranchRef] | None:
     return [branch_name(text) for text in provenance] if provenance else None
 
 
-def _head(txn: ReadTxn, ref: BranchRef, head: str | None) -> CommitId | None:
-    text = _in_repo(ref, head)
-    return resolve(txn, ref.repo, text).id if text else None
-
-
-def _in_repo(ref: BranchRef, head: str | None) -> str:
-    """Return what --head names, a branch or a commit of the branch's own repo, without the repo."""
-    named, at, rest = (head or "").rpartition("@")
+def _in_repo(ref: BranchRef, text: str) -> str:
+    """Return the branch or commit that --head names, which must be of the branch's own repo."""
+    named, at, rest = text.rpartition("@")
     if at and check_repo_name(named) != ref.repo:
         raise HeadOfOtherRepoError(
-            f"{head} is not of repo {ref.repo}: branch and head commit must belong to the same repo"
+            f"{text} is not of repo {ref.repo}: branch and head commit must belong to the same repo"
         )
     return rest
+
+
+def _head(txn: ReadTxn, ref: BranchRef, text: str | None) -> CommitId | None:
+    return resolve(txn, ref.repo, _in_repo(ref, text)).id if text else None
 
 
 def list_branch(

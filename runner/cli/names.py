@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from pfsfuse.errors import InvalidNameError
 from pfsfuse.ids import BranchName, CommitId, RepoName, is_commit_id, parse_commit_id
 from pfsfuse.names import check_branch_name, check_repo_name, split_path
+from pfsfuse.remote.schemes import is_url
 from pfsfuse.store.index import ReadTxn
 from pfsfuse.versions.branches import find_branch
 from pfsfuse.versions.commits import AmbiguousCommitError, CommitFinishedError, commit
@@ -33,6 +35,11 @@ class FileName:
     def is_directory_form(self) -> bool:
         """Whether the path says itself that it is a directory: empty, or with a slash at its end."""
         return not self.path or self.path.endswith(b"/")
+
+    @property
+    def elements(self) -> tuple[bytes, ...]:
+        """The path taken apart; () is the root."""
+        return split_path(self.path or b"")
 
 
 def file_name(text: str) -> FileName:
@@ -110,20 +117,33 @@ def targets(
         repo@b             -r -f folder              /folder/…
         repo@b:/           -r -f folder              /…
         repo@b:dir         -r -f folder              /dir/…
+
+    A URL counts as the path in it; with *recursive*, as a folder.
     """
     if "-" in sources and (where.is_directory_form or len(sources) > 1):
         raise InvalidNameError("what is read from stdin needs a path of its own: REPO@BRANCH:PATH -f -")
     prefix = split_path(where.path or b"")
     if len(sources) == 1 and where.path is not None:
-        is_folder = recursive and os.path.isdir(sources[0])
+        is_folder = recursive and (is_url(sources[0]) or os.path.isdir(sources[0]))
         if is_folder or not where.is_directory_form:
             return [(sources[0], prefix)]
     return [(source, (*prefix, *_own_path(source, full_path))) for source in sources]
 
 
 def _own_path(source: str, full_path: bool) -> tuple[bytes, ...]:
+    if is_url(source):
+        return _own_path_of_url(source, full_path)
     normal = os.path.normpath(source)
     kept = normal if full_path else os.path.basename(normal)
     if kept in ("", ".", ".."):
         kept = os.path.basename(os.path.abspath(source))
     return split_path(os.fsencode(kept))
+
+
+def _own_path_of_url(url: str, full_path: bool) -> tuple[bytes, ...]:
+    parts = urlsplit(url)
+    path = split_path(unquote_to_bytes(parts.path))
+    if not path:
+        # The root of a host or bucket.
+        return split_path(os.fsencode(parts.netloc))
+    return path if full_path else path[-1:]
