@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 import pytest
 
 from pfsfuse.store.store import Store
+from pfsfuse.trees.contents import EMPTY
+from pfsfuse.trees.tree import Trees
+from pfsfuse.versions.changesets import Put
+from pfsfuse.versions.owner import commit_changes
+from tests.support.builders import ref
 from tests.support.commands import Done, Pfs
 from tests.support.system import reads
 from tests.support.versions import Versions
@@ -312,3 +318,52 @@ def test_waiting_for_a_change_ends_when_its_commits_are_finished(pfs: Pfs, file:
     assert [made] == [each["id"] for each in pfs.ok("wait", "commit", made, "-o", "json").json]
     assert 124 == pfs("wait", "commit", opened, "--timeout", "0").code
     refused(pfs("wait", "commit", "data@none"), 3)
+
+
+def test_each_put_is_a_commit_whose_parent_is_the_one_before(pfs: Pfs, file: Path) -> None:
+    """
+    Three puts and a session of its own, in which nothing happens.
+    """
+    pfs.ok("create", "repo", "data")
+    made = [put(pfs, f"data@master:/{n}", file) for n in range(3)]
+    pfs.ok("start", "commit", "data@master")
+    made.append(pfs.ok("finish", "commit", "data@master").out.strip())
+
+    found = listed(pfs, "commit", "data@master")
+
+    assert made[::-1] == [each["id"] for each in found]
+    assert [*made[2::-1], None] == [each["parent"] for each in found]
+    assert [3, 3, 2, 1] == [each["files"] for each in found]
+
+
+@pytest.mark.parametrize("path", ["../foo", "foo/../../bar", "foo/../bar", "./foo"])
+def test_a_path_that_leads_elsewhere_is_refused_and_nothing_is_written(
+    pfs: Pfs, file: Path, path: str
+) -> None:
+    """
+    Neither `.` nor `..` can be the name of a file.
+    """
+    pfs.ok("create", "repo", "data")
+
+    assert 5 == pfs("put", "file", f"data@master:{path}", "-f", file).code
+    assert [] == ids(pfs, "data@master")
+
+
+def test_many_puts_into_one_branch_at_once_all_succeed(pfs: Pfs, file: Path, root: Path) -> None:
+    """
+    25 processes' worth of them: each finds that another was faster, and tries again.
+    """
+    pfs.ok("create", "repo", "data")
+    store = Store(root)
+    trees = Trees(store.chunks)
+
+    def commit(number: int) -> None:
+        entry = EMPTY.entry(mode=0o644, uid=0, gid=0, mtime_ns=1)
+        commit_changes(store, trees, ref("data"), [Put((b"%d" % number,), entry)])
+
+    with ThreadPoolExecutor(25) as pool:
+        list(pool.map(commit, range(25)))
+    store.close()
+
+    assert 25 == len(ids(pfs, "data@master"))
+    assert 25 == len(listed(pfs, "file", "data@master"))
