@@ -21,7 +21,7 @@ from pfsfuse.versions.commits import (
     finish_commit,
     start_commit,
 )
-from pfsfuse.versions.merging import MergeConflictError, common_ancestor, merge_branch, plan_merge
+from pfsfuse.versions.merging import MergeConflictError, common_ancestors, merge_branch, plan_merge
 from pfsfuse.versions.model import Commit, Trigger
 from pfsfuse.versions.removal import drop_commit
 from pfsfuse.versions.triggers import set_trigger
@@ -82,9 +82,9 @@ class Lines:
         assert found is not None
         return found
 
-    def ancestor(self, one: Commit, other: Commit) -> Commit | None:
+    def ancestors(self, one: Commit, other: Commit) -> list[Commit]:
         with self.world.store.read() as txn:
-            return common_ancestor(txn, one, other)
+            return common_ancestors(txn, one, other)
 
     def head(self, name: str) -> Commit:
         with self.world.store.read() as txn:
@@ -333,27 +333,32 @@ def test_the_nearest_common_ancestor_is_found_by_parents_and_merges(lines: Lines
     The fork at first; after a merge, what was merged.
     """
     ours, theirs = lines.commit("master", a=b"2"), lines.commit("dev", b=b"2")
-    assert lines.first == lines.ancestor(ours, theirs)
+    assert [lines.first] == lines.ancestors(ours, theirs)
 
     merged = lines.made()
     later = lines.commit("dev", b=b"3")
 
-    assert theirs == lines.ancestor(merged, later)
-    assert theirs == lines.ancestor(later, merged)
-    assert merged == lines.ancestor(merged, merged)
+    assert [theirs] == lines.ancestors(merged, later)
+    assert [theirs] == lines.ancestors(later, merged)
+    assert [merged] == lines.ancestors(merged, merged)
 
 
-def test_of_several_nearest_ancestors_the_newest_is_taken(lines: Lines) -> None:
+def test_where_histories_cross_all_nearest_ancestors_must_agree(lines: Lines) -> None:
     """
-    Each branch was merged into the other from before the other merge.
+    Each branch was merged into the other from before the other merge; then one side takes a change back.
     """
     ours, theirs = lines.commit("master", a=b"2"), lines.commit("dev", b=b"2")
     lines.fork("copy", ours.id)
-    into_master = lines.made("dev", "master")
-    into_dev = lines.made("copy", "dev")
+    into_master, into_dev = lines.made("dev", "master"), lines.made("copy", "dev")
+    assert [theirs, ours] == lines.ancestors(into_master, into_dev)
 
-    assert theirs == lines.ancestor(into_master, into_dev)
-    assert {"a": b"2", "b": b"2", "d/c": b"1"} == lines.world.files(into_master.root)
+    lines.commit("dev", a=b"1", new=b"1")
+
+    with pytest.raises(MergeConflictError) as caught:
+        lines.merge()
+    assert [(b"a",)] == [each.path for each in caught.value.conflicts]
+    made = lines.made(favour=Side.THEIRS)
+    assert {"a": b"1", "b": b"2", "d/c": b"1", "new": b"1"} == lines.world.files(made.root)
 
 
 def test_a_long_history_before_the_fork_is_not_looked_at(world: World) -> None:
@@ -368,7 +373,7 @@ def test_a_long_history_before_the_fork_is_not_looked_at(world: World) -> None:
 
     with world.store.read() as txn:
         counting = CountingTxn(txn)
-        assert made[-1] == common_ancestor(counting, ours, theirs)
+        assert made[-1:] == common_ancestors(counting, ours, theirs)
 
     assert counting.looked <= 10
 
@@ -384,5 +389,5 @@ def test_a_merged_commit_that_was_taken_away_is_no_obstacle(lines: Lines) -> Non
         drop_commit(txn, theirs.ref)
     later = lines.commit("dev", a=b"5")
 
-    assert lines.first == lines.ancestor(merged, later)
+    assert [lines.first] == lines.ancestors(merged, later)
     assert {"a": b"5", "b": b"2", "d/c": b"1"} == lines.world.files(lines.made().root)
