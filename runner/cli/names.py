@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from pfsfuse.errors import InvalidNameError
-from pfsfuse.ids import BranchName, RepoName, is_commit_id, parse_commit_id
+from pfsfuse.ids import BranchName, CommitId, RepoName, is_commit_id, parse_commit_id
 from pfsfuse.names import check_branch_name, check_repo_name, split_path
 from pfsfuse.remote.schemes import is_url
 from pfsfuse.store.index import ReadTxn
 from pfsfuse.versions.branches import find_branch
-from pfsfuse.versions.commits import CommitFinishedError, commit
+from pfsfuse.versions.commits import AmbiguousCommitError, CommitFinishedError, commit
 from pfsfuse.versions.model import BranchRef
+from pfsfuse.versions.repos import find_repo
+from pfsfuse.versions.sets import CommitSetNotFoundError, sets_with_prefix
+
+_HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,25 @@ def commit_name(text: str) -> tuple[RepoName, str]:
     if at and not commit:
         raise InvalidNameError(f"{text!r}: a branch or commit is missing after the @")
     return check_repo_name(repo), commit or "master"
+
+
+def change_name(txn: ReadTxn, text: str) -> CommitId | None:
+    """
+    Return the change that *text* means by its id alone, or by the beginning of it; None if it names a repo.
+
+    CommitSetNotFoundError for a full id that no change has.
+    """
+    digits = text.lower()
+    if not 4 <= len(digits) <= 32 or not set(digits) <= _HEX_DIGITS:
+        return None
+    if find_repo(txn, RepoName(text)) is not None:
+        return None
+    found = sets_with_prefix(txn, digits)
+    if len(found) > 1:
+        raise AmbiguousCommitError(f"{text!r} fits several changes; give more digits")
+    if not found and is_commit_id(digits):
+        raise CommitSetNotFoundError(parse_commit_id(digits))
+    return found[0] if found else None
 
 
 def branch_name(text: str) -> BranchRef:
