@@ -38,9 +38,7 @@ class Store:
     def tree(self, data: bytes) -> Entry:
         made = self.untar(data)
         assert [] == made.left_out
-        return apply_to_tree(
-            self.trees, self.objects, self.trees.empty_directory(), made.changes, mtime_ns=1
-        )
+        return apply_to_tree(self.trees, self.objects, self.trees.empty_directory(), made.changes, mtime_ns=1)
 
     def tar(self, root: Entry) -> bytes:
         stream = io.BytesIO()
@@ -117,9 +115,7 @@ def test_what_gnu_tar_packs_comes_out_for_gnu_tar_as_it_was(
         lambda data: gzip.compress(data) + bytes(512),
     ],
 )
-def test_compression_is_told_by_the_first_bytes(
-    store: Store, pack: Callable[[bytes], bytes]
-) -> None:
+def test_compression_is_told_by_the_first_bytes(store: Store, pack: Callable[[bytes], bytes]) -> None:
     """
     Also where several compressed files follow each other, as parallel compressors make them.
     """
