@@ -15,8 +15,6 @@ PAGES = {
     "/large": os.urandom(3_000_000),
     "/empty": b"",
 }
-MODIFIED = "Fri, 13 Feb 2009 23:31:30 GMT"
-MODIFIED_NS = 1_234_567_890_000_000_000
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -38,7 +36,6 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(200)
         self.send_header("Content-Length", str(len(PAGES[path])))
-        self.send_header("Last-Modified", MODIFIED)
         self.end_headers()
         self.wfile.write(PAGES[path])
 
