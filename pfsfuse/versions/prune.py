@@ -24,6 +24,7 @@ from .branches import branch, branches
 from .model import Branch, Commit, CommitRef
 from .records import ancestors, children_of, find_commit, head_of, newest_good
 from .removal import with_results
+from .repos import repo as existing_repo
 from .retention import Dated, Policy, reasons
 
 Squash = Callable[[WriteTxn, CommitRef, bool], object]
@@ -59,6 +60,7 @@ def plan(
     """
     if policy.is_empty:
         raise InvalidNameError("say what to keep: --keep-last, --keep-daily, --keep-within, …")
+    existing_repo(txn, repo)
     lines = [branch(txn, repo, branch_name)] if branch_name is not None else list(branches(txn, repo))
     verdicts: dict[CommitRef, Verdict] = {}
     for line in lines:
