@@ -90,6 +90,8 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("draw",): "draw:draw",
     ("fsck",): "fsck:fsck",
     ("gc",): "space:gc",
+    ("du",): "usage:du",
+    ("prune",): "pruning:prune_commits",
     ("version",): "version:version",
 }
 """What a person types → module:function."""
