@@ -243,6 +243,13 @@ class Chunks:
             self._pending[record.object_id] = result
         return True
 
+    def get_stored(self, object_id: ChunkId) -> tuple[Record, bytes]:
+        """Return an object as it is stored, checked against its name; MissingChunkError, CorruptChunkError."""
+        location, stored = self._stored(object_id)
+        decoded(object_id, location, stored)
+        kind, used = location.kind, location.codec
+        return Record(kind, used, object_id, location.raw, location.offset, location.stored), stored
+
     def append_stored(self, record: Record, payload: bytes) -> Location:
         """Append a record of another pack as it is; the caller enters it into the index."""
         with self._lock:
@@ -334,14 +341,15 @@ class Chunks:
         failed = self._failed.get(object_id)
         if failed is not None:
             return failed[0]
+        raw = decoded(object_id, *self._stored(object_id))
+        self.read_bytes += len(raw)
+        return raw
+
+    def _stored(self, object_id: ChunkId) -> tuple[Location, bytes]:
         location = self.locate(object_id)
         writer = self._writer
         stored = writer.buffered(location) if writer is not None else None
-        if stored is None:
-            stored = self._reader.read(location)
-        raw = decoded(object_id, location, stored)
-        self.read_bytes += len(raw)
-        return raw
+        return location, self._reader.read(location) if stored is None else stored
 
     def close(self) -> None:
         """Stop the pool and let others have the pack.  What is pending is lost: flush first."""

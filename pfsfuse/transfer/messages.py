@@ -1,0 +1,59 @@
+"""
+What the frames of a dump say, besides objects.
+
+    HEADER    first: format, store, what is in it
+    REPO      a repo begins; its objects and commits follow, each commit behind what it is made of
+    COMMIT    a finished commit
+    MOVE      a head that changed without a new commit
+    BRANCH    a branch, behind all commits
+    REPO_END  how much there was: the repo can be put in place
+    DOCUMENT  a record of the floors above: key and value
+    END       last: the stream is whole
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..ids import CommitId
+from ..versions.model import CommitRef, Repo
+
+FORMAT = 1
+
+HEADER = 64
+REPO = 65
+COMMIT = 66
+MOVE = 67
+BRANCH = 68
+REPO_END = 69
+PROJECT = 70
+DOCUMENT = 71
+END = 72
+
+
+class Header(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a stream begins."""
+
+    format: int
+    store: str
+    """Id of the store that it is of."""
+    created_ns: int
+    chunking: dict[str, object]
+    builds_on: tuple[CommitRef, ...] = ()
+    """Commits that are not in the stream and must be there already."""
+
+
+class RepoBegin(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A repo, and the ids of its commits, so that who has another repo of that name can refuse early."""
+
+    repo: Repo
+    commits: tuple[CommitId, ...] = ()
+
+
+class Count(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a part of a stream, or all of it, had."""
+
+    commits: int = 0
+    branches: int = 0
+    objects: int = 0
+    documents: int = 0
