@@ -1,7 +1,7 @@
 """
 Looks for damage in a store: one function for each invariant, see `check`.
 
-    S1 S2 P1 D1  packs, objects, journal                  (store/fsck.py)
+    S1 S2 S3 P1 D1  packs, objects, journal, gc           (store/fsck.py)
     F1  every record decodes and stands under its own key
     T1  every node and chunk that a finished commit, or the journal of an open one, needs is in the store
     T2  size, number of files and content hash of a directory agree with what is below it, at every node
@@ -26,6 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..store.fsck import examine_store
+from ..store.layout import packs_stay
 from ..store.problems import Problem
 from ..store.store import Store
 from ..trees.tree import Trees
@@ -58,7 +59,12 @@ def check(store: Store, trees: Trees, *, verify_data: bool = False) -> list[Prob
 
 
 def examine(store: Store, trees: Trees, *, verify_data: bool = False) -> Report:
-    """Look for all that is wrong with the store, and for what is lost by it.  Changes nothing."""
+    """Look for all that is wrong with the store, and for what is lost by it.  Changes nothing; waits for a gc."""
+    with packs_stay(store):
+        return _examine(store, trees, verify_data=verify_data)
+
+
+def _examine(store: Store, trees: Trees, *, verify_data: bool) -> Report:
     with store.read() as txn:
         records = read_records(txn)
         transactions = list(check_transactions(txn, records.commits))

@@ -113,6 +113,10 @@ class JobRun:
 
     async def run(self) -> JobRecord:
         """Run the job to its end and return its final record.  Only cancellation and JobGoneError leave it undone."""
+        with self.store.hold():
+            return await self._run()
+
+    async def _run(self) -> JobRecord:
         try:
             try:
                 root, reason = await self._make_output()

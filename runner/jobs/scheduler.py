@@ -77,8 +77,16 @@ class Scheduler:
             while True:
                 await self._take_news(listener)
                 await self._start_ready(nursery)
+                await self._rest()
                 with trio.move_on_after(LOOK_EVERY_S):
                     await trio.lowlevel.wait_readable(listener.socket)
+
+    async def _rest(self) -> None:
+        """Have gc wait for the jobs that run only: each is a hold."""
+        try:
+            await trio.to_thread.run_sync(self.store.resting())
+        except OutOfSpaceError as error:
+            log.warning("gc has to wait for this runner: %s", error)
 
     # News
 

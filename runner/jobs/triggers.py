@@ -116,9 +116,11 @@ def _propagated(txn: ReadTxn, ref: BranchRef, change_id: CommitId) -> CommitId:
     return line.head
 
 
-def trigger_pipeline(txn: WriteTxn, record: PipelineRecord) -> list[JobRecord]:
-    """Make one job for the data that is there already, with an id of its own, and what follows from it."""
-    first = _make_job(txn, record, new_commit_id(), {}, None)
+def trigger_pipeline(
+    txn: WriteTxn, record: PipelineRecord, *, change_id: CommitId | None = None
+) -> list[JobRecord]:
+    """Make one job for the data that is there already, with a new id if none is given, and what follows from it."""
+    first = _make_job(txn, record, change_id or new_commit_id(), {}, None)
     if first is None:
         return []
     made = [first]

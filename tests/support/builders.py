@@ -15,8 +15,9 @@ from pfsfuse.trees.contents import Contents, ContentsWriter
 from pfsfuse.trees.entry import Entry, Kind
 from pfsfuse.trees.tree import Trees
 from pfsfuse.versions import fsck
+from pfsfuse.versions.branches import branch as branch_of
 from pfsfuse.versions.changesets import Change, Put
-from pfsfuse.versions.commits import finish_commit, start_commit
+from pfsfuse.versions.commits import finish_commit, head_of, start_commit
 from pfsfuse.versions.model import BranchRef, Commit, CommitRef, Origin
 from pfsfuse.versions.owner import commit_changes
 from pfsfuse.versions.projects import create_project, find_project, project_of
@@ -88,7 +89,21 @@ class World:
             )
             return finish_commit(txn, started.ref, root, error=error)
 
+    def put_commit(self, repo: str, root: Entry) -> Commit:
+        """Add a finished commit with the content *root*, making the repo if need be."""
+        with self.store.write() as txn:
+            create_repo(txn, repo, update=True)
+            started = start_commit(txn, RepoName(repo), "master")
+            return finish_commit(txn, started.ref, root)
+
     # Looking
+
+    def head(self, repo: str = "images", branch: str = "master") -> Commit:
+        """Return the newest finished commit of a branch."""
+        with self.store.read() as txn:
+            found = head_of(txn, branch_of(txn, RepoName(repo), branch))
+        assert found is not None
+        return found
 
     def files(self, root: Entry | None) -> dict[str, bytes]:
         """Return all files below a directory, by path."""
