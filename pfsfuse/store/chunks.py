@@ -330,6 +330,12 @@ class Chunks:
             self._pending[record.object_id] = result
         return True
 
+    def lacks(self, object_ids: Sequence[ChunkId]) -> list[bool]:
+        """Say of each object whether a put would store it; what is here stays while the caller holds."""
+        with self._lock, self._index.read() as txn:
+            self._know_condemned(txn)
+            return [not self._is_here_to_stay(txn, object_id) for object_id in object_ids]
+
     def get_stored(self, object_id: ChunkId) -> tuple[Record, bytes]:
         """Return an object as it is stored, checked against its name; MissingChunkError, CorruptChunkError."""
         location, stored = self._stored(object_id)

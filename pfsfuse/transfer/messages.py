@@ -9,13 +9,22 @@ What the frames of a dump say, besides objects.
     REPO_END  how much there was: the repo can be put in place
     DOCUMENT  a record of the floors above: key and value
     END       last: the stream is whole
+
+A copy is a talk of two processes over a pipe, in the same frames:
+
+    → HELLO     which repo is to be brought, and the ids of its commits
+    ← WELCOME   which of these are there
+    → ASK       ids of objects               ← LACKS   which of them are not there, a byte each
+    → objects   below before above
+    → REPO … REPO_END as in a dump           ← DONE    what was put in place
+    ← FAILED    at any time: why the other side gives up
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from ..ids import CommitId
+from ..ids import CommitId, RepoName
 from ..versions.model import CommitRef, Repo
 
 FORMAT = 1
@@ -29,6 +38,12 @@ REPO_END = 69
 PROJECT = 70
 DOCUMENT = 71
 END = 72
+HELLO = 80
+WELCOME = 81
+ASK = 82
+LACKS = 83
+DONE = 84
+FAILED = 85
 
 
 class Header(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,3 +72,39 @@ class Count(msgspec.Struct, frozen=True, omit_defaults=True):
     branches: int = 0
     objects: int = 0
     documents: int = 0
+
+
+class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the sender of a copy wants to bring."""
+
+    format: int
+    repo: RepoName
+    """As it is to be called there."""
+    commits: tuple[CommitId, ...]
+    chunking: dict[str, object]
+    force: bool = False
+
+
+class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the receiver has of it."""
+
+    store: str
+    commits: tuple[CommitId, ...] = ()
+
+
+class Done(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the receiver put in place."""
+
+    commits: int = 0
+    branches: int = 0
+    objects: int = 0
+    left_out: int = 0
+    """Commits whose provenance is not there, and was left out."""
+
+
+class Failed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why the receiver gives up."""
+
+    kind: str
+    """Name of the class of the error."""
+    message: str

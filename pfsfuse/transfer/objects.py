@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-import msgspec
-
-from ..ids import CHUNK_ID_BYTES, ChunkId
+from ..ids import ChunkId
 from ..store.chunks import Chunks
+from ..store.condemned import ids_in
 from ..store.id_set import IdSet
 from ..store.index import Table
 from ..store.objects import ObjectKind
@@ -43,16 +41,9 @@ def named_in(store: Store, record: bytes) -> list[Named]:
     That is how the floors above may keep trees and files in documents of which nothing is known here.
     """
     found: list[Named] = []
-    pending: list[Any] = [msgspec.msgpack.decode(record)]
     with store.read() as txn:
-        while pending:
-            value = pending.pop()
-            if isinstance(value, list):
-                pending += value
-            elif isinstance(value, dict):
-                pending += [*value.keys(), *value.values()]
-            elif isinstance(value, bytes) and len(value) == CHUNK_ID_BYTES:
-                place = txn.get(Table.OBJECTS, value)
-                if place is not None:
-                    found.append((ChunkId(value), ObjectKind(Location.decode(place).kind)))
+        for object_id in sorted(ids_in(record)):
+            place = txn.get(Table.OBJECTS, object_id)
+            if place is not None:
+                found.append((ChunkId(object_id), ObjectKind(Location.decode(place).kind)))
     return found

@@ -69,6 +69,10 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("draw",): "draw:draw",
     ("fsck",): "fsck:fsck",
     ("gc",): "space:gc",
+    ("dump",): "transfer:dump",
+    ("restore",): "transfer:restore",
+    ("copy", "repo"): "transfer:copy_repo",
+    ("serve-copy",): "transfer:serve_copy",
     ("version",): "version:version",
 }
 """What a person types → module:function."""
@@ -85,6 +89,7 @@ _VERBS = {
     "drop": "Throw an open commit away.",
     "put": "Put files into a branch.",
     "get": "Get files out of a commit.",
+    "copy": "Copy a repo to another store.",
     "wait": "Wait for a commit or a job and what follows from it.",
 }
 
