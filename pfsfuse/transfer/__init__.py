@@ -1,1 +1,1 @@
-"""Repos that leave for another store: dumps, restores and copies."""
+"""What comes in from tars, streams and URLs, and goes out to them; host files: `versions/ingest.py`, `export.py`."""

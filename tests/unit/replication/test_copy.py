@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from pfsfuse.ids import RepoName, chunk_id
+from pfsfuse.replication.sending import OtherSideError
 from pfsfuse.store.packs import pack_path
-from pfsfuse.transfer.sending import OtherSideError
 from pfsfuse.versions.fsck import check
 from tests.support.builders import World, flip
 from tests.support.commands import PfsProcess
-from tests.support.transfer import copied, paths, records
+from tests.support.replication import copied, paths, records
 
 BIG = os.urandom(1_000_000)
 MANY = {f"dir{n % 20}/f{n}": b"%d" % n * 200 for n in range(1000)}

@@ -10,10 +10,10 @@ import pytest
 
 from pfsfuse.errors import StoreError
 from pfsfuse.ids import RepoName
+from pfsfuse.replication.frames import BadStreamError
+from pfsfuse.replication.install import ContentMissingError, OtherHistoryError
 from pfsfuse.store.index import Table
 from pfsfuse.store.objects import ObjectKind
-from pfsfuse.transfer.frames import BadStreamError
-from pfsfuse.transfer.install import ContentMissingError, OtherHistoryError
 from pfsfuse.versions.branches import create_branch, set_provenance
 from pfsfuse.versions.commits import finish_commit, start_commit
 from pfsfuse.versions.fsck import check
@@ -23,7 +23,7 @@ from pfsfuse.versions.repos import RepoNotFoundError
 from pfsfuse.versions.wiring import set_head
 from tests.support.builders import World, flip, ref
 from tests.support.commands import PfsProcess
-from tests.support.transfer import dumped, paths, records, restored
+from tests.support.replication import dumped, paths, records, restored
 
 BIG = os.urandom(300_000) + b"".join(b"line %d\n" % n for n in range(50_000))
 

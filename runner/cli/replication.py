@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -16,11 +17,11 @@ import typer
 from pfsfuse.errors import InvalidNameError, PfsError, UnavailableError
 from pfsfuse.ids import RepoName
 from pfsfuse.names import check_repo_name
-from pfsfuse.transfer.dump import Dump
-from pfsfuse.transfer.frames import BadStreamError
-from pfsfuse.transfer.receiving import Receiving
-from pfsfuse.transfer.restore import Restore, RestoreReport
-from pfsfuse.transfer.sending import Sending
+from pfsfuse.replication.dump import Dump
+from pfsfuse.replication.frames import BadStreamError
+from pfsfuse.replication.receiving import Receiving
+from pfsfuse.replication.restore import Restore, RestoreReport
+from pfsfuse.replication.sending import Sending
 from pfsfuse.versions.commits import resolve
 from pfsfuse.versions.model import CommitRef
 from runner.jobs.leaving import lasting_documents
@@ -165,7 +166,10 @@ def copy_repo(
         except (BadStreamError, BrokenPipeError) as error:
             other.kill()
             raise UnavailableError(f"{shlex.join(command)} does not answer as it should: {error}") from error
-        other.stdin.close()
+        finally:
+            with suppress(BrokenPipeError):
+                # What is left in the buffer has nobody to read it.
+                other.stdin.close()
     session.screen.note(f"{done.commits} new commits, {done.objects} objects, {size(done.sent_bytes)} sent")
     if done.left_out:
         session.screen.warn(

@@ -12,11 +12,11 @@ import msgspec
 
 from pfsfuse.errors import PfsError
 from pfsfuse.ids import RepoName
+from pfsfuse.replication.dump import Dump
+from pfsfuse.replication.receiving import Receiving
+from pfsfuse.replication.restore import Restore, RestoreReport
+from pfsfuse.replication.sending import CopyReport, Sending
 from pfsfuse.store.index import Table
-from pfsfuse.transfer.dump import Dump
-from pfsfuse.transfer.receiving import Receiving
-from pfsfuse.transfer.restore import Restore, RestoreReport
-from pfsfuse.transfer.sending import CopyReport, Sending
 from pfsfuse.versions.records import all_commits
 from pfsfuse.versions.repos import repos
 from tests.support.builders import World

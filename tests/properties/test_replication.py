@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.builders import checked_world
-from tests.support.transfer import copied, dumped, paths, records, restored
+from tests.support.replication import copied, dumped, paths, records, restored
 
 NAMES = st.sampled_from(["a", "b", "dir/c", "dir/deep/d"])
 DATA = st.binary(max_size=40) | st.binary(min_size=600, max_size=700) | st.just(bytes(range(256)) * 1200)
