@@ -2,6 +2,8 @@
 What people and programs do to a store, noting what they intend and what they are told is durable.
 
 Each workload gets the place of a store that is not there yet, on a disk that will lose its power.
+As a program, `python -m tests.support.workloads NAME STORE SEED`, it prints what was acknowledged, to be
+killed at any moment; the same seed gives the same intentions.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import contextlib
 import io
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +29,9 @@ from tests.support.builders import World
 from tests.support.ledger import Ledger
 from tests.support.mounting import mounted
 from tests.support.versions import Versions
+
+MOUNTED = "mounted"
+"""The folder of the mount, beside the disk: whoever kills a workload has to unmount it."""
 
 Workload = Callable[[Path, Ledger, random.Random], None]
 
@@ -92,7 +98,7 @@ def open_commit(store: Path, ledger: Ledger, draw: random.Random) -> None:
 
 def copy_into_the_mount(store: Path, ledger: Ledger, draw: random.Random) -> None:
     """Programs write files and sync some of them; commits are finished by name."""
-    with mounted(autocommit_s=-1, store=store) as mount:
+    with mounted(autocommit_s=-1, store=store, folder=store.parent.parent / MOUNTED) as mount:
         ledger.repo("images")
         top = mount.repo()
         ledger.made("images")
@@ -232,3 +238,20 @@ WORKLOADS: list[Workload] = [
     records_of_jobs,
     rebuild_the_index,
 ]
+
+
+class Printed:
+    """Tells the process that will kill this one."""
+
+    def mark(self, text: str) -> None:
+        print(text, flush=True)
+
+
+def main() -> None:
+    name, store, seed = sys.argv[1:]
+    (workload,) = [each for each in WORKLOADS if each.__name__ == name]
+    workload(Path(store), Ledger(Printed()), random.Random(seed))
+
+
+if __name__ == "__main__":
+    main()
