@@ -17,7 +17,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -30,7 +31,7 @@ from ..versions.changesets import Append, Change, Delete, MakeDirectory, apply_o
 from ..versions.commits import BranchHasOpenCommitError
 from ..versions.model import BranchRef, Commit
 from ..versions.overlay import Overlay
-from ..versions.owner import NoOpenCommitError, commit_changes
+from ..versions.owner import NoOpenCommitError, OpenCommit, commit_changes
 from ..versions.repos import find_repo
 from ..versions.staged import Node
 from ..versions.staged_tree import Found
@@ -72,7 +73,7 @@ class Commits:
         self.kernel = kernel
         self.autocommit_s = autocommit_s
         self._stale_in, self._stale_out = trio.open_memory_channel[list[tuple[int, bytes]]](math.inf)
-        vfs.upper.forget_later = self._forget_later
+        vfs.upper.forget_later = self.forget_later
         self._not_before: dict[BranchRef, float] = {}
 
     @property
@@ -100,6 +101,10 @@ class Commits:
 
         Durable at return.  UnflushedError if it names bytes that are not in the store.
         """
+        with self.store.hold():
+            return await self._apply(ref, changes, description)
+
+    async def _apply(self, ref: BranchRef, changes: Sequence[Change], description: str) -> Commit:
         await trio.to_thread.run_sync(self._refuse_missing, changes)
         while True:
             home = self._home_if_any(ref)
@@ -215,13 +220,10 @@ class Commits:
         then what is written to them later fails with EIO.  *is_request*: a request of the kernel is
         being answered, so it cannot be told anything that needs a lock of its own.
         """
-        home = self.vfs.upper.home(ref)
-        if home.opened is None:
-            await self._adopt_found(ref)
         if not force:
-            await home.writers_gone(_RELEASE_S)
-            self.vfs.refuse_writers(home)
+            home = await self.ready_to_finish(ref)
             return await self._finish(home, description=description, error=error, is_request=is_request)
+        home = await self._home_with_found(ref)
         await self._flush_writers(home)
         cut = list(home.writers)
         for handle in cut:
@@ -229,6 +231,19 @@ class Commits:
         done = await self._finish(home, description=description, error=error, is_request=is_request)
         self._part_from(cut)
         return done
+
+    async def ready_to_finish(self, ref: BranchRef) -> BranchHome:
+        """Return the home of a branch on which nobody has a file open for writing; ConflictError."""
+        home = await self._home_with_found(ref)
+        await home.writers_gone(_RELEASE_S)
+        self.vfs.refuse_writers(home)
+        return home
+
+    async def _home_with_found(self, ref: BranchRef) -> BranchHome:
+        home = self.vfs.upper.home(ref)
+        if home.opened is None:
+            await self._adopt_found(ref)
+        return home
 
     def _part_from(self, cut: list[FileHandle]) -> None:
         """
@@ -242,7 +257,7 @@ class Commits:
             if isinstance(place, LivePlace) and place.parent is not None and not place.is_detached:
                 stale.append((place.parent.ino, place.name))
                 detach(place)
-        self._forget_later(stale)
+        self.forget_later(stale)
 
     async def _flush_writers(self, home: BranchHome) -> None:
         await self.kernel.forget_inodes(sorted({h.place.ino for h in home.writers}))
@@ -255,31 +270,38 @@ class Commits:
         error: str = "",
         is_request: bool = False,
     ) -> Commit:
-        async with home.finish_lock:
-            opened = home.opened
-            if opened is None:
-                raise NoOpenCommitError(home.ref)
-            await self._flush_writers(home)
-            await self._ingest(home)
-            home.gate = trio.Event()
-            try:
-                done = await trio.to_thread.run_sync(
-                    lambda: self.vfs.owner.seal(opened, description=description, error=error)
-                )
-                assert done.root is not None
-                stale = home.settle(done.root)
-                self.vfs.owner.settle(opened)
-            finally:
-                home.gate.set()
-                home.gate = None
+        async with self.closed(home) as opened:
+            done = await trio.to_thread.run_sync(
+                lambda: self.vfs.owner.seal(opened, description=description, error=error)
+            )
+            assert done.root is not None
+            stale = home.settle(done.root)
+            self.vfs.owner.settle(opened)
         if is_request:
-            self._forget_later(stale)
+            self.forget_later(stale)
         else:
             await self.kernel.forget_names([(ino, name) for ino, name in stale if ino])
         if done.error:
             # The mount shows the newest commit without error: what was just settled goes again.
             await self.refresh([home.ref])
         return done
+
+    @asynccontextmanager
+    async def closed(self, home: BranchHome) -> AsyncIterator[OpenCommit]:
+        """Give the open commit of a branch with all its bytes stored; who wants to change it waits meanwhile."""
+        async with home.finish_lock:
+            opened = home.opened
+            if opened is None:
+                raise NoOpenCommitError(home.ref)
+            await self._flush_writers(home)
+            home.stored.enter_context(self.store.hold())
+            await self._ingest(home)
+            home.gate = trio.Event()
+            try:
+                yield opened
+            finally:
+                home.gate.set()
+                home.gate = None
 
     async def _ingest(self, home: BranchHome) -> None:
         """Put the bytes of changed files into the store while writers go on; what changes again waits for the gate."""
@@ -352,7 +374,7 @@ class Commits:
         ):
             place.home.is_held = True
 
-    def _forget_later(self, names: list[tuple[int, bytes]]) -> None:
+    def forget_later(self, names: list[tuple[int, bytes]]) -> None:
         """Have the kernel forget names when it can: the caller may be answering it right now."""
         names = [(ino, name) for ino, name in names if ino]
         if names:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 
 import trio
 
@@ -49,6 +50,8 @@ class Home:
         """Why bytes that were written could not be kept; the first of several reasons."""
         self.writers: set[FileHandle] = set()
         """Handles that are open for writing."""
+        self.stored = ExitStack()
+        """The hold of bytes that were stored to be sealed; after a failure they are found when it is tried again."""
         self._closed = trio.Event()
         self.changed_at = time.monotonic()
         self.gate: trio.Event | None = None
@@ -358,6 +361,7 @@ class BranchHome(Home):
         self.half_files.clear()
         self.opened = self.overlay = None
         self.processes.clear()
+        self.stored.close()
         return stale
 
     @staticmethod
@@ -392,6 +396,7 @@ class BranchHome(Home):
         self.opened = self.overlay = None
         self.root.show(self.committed, None)
         self.processes.clear()
+        self.stored.close()
         return stale
 
     def advance(self, root: Entry) -> tuple[list[tuple[int, bytes]], list[int]]:

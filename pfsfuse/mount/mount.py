@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from ..errors import OutOfSpaceError
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.tree import Trees
@@ -121,6 +122,16 @@ class Mount:
                 await trio.lowlevel.wait_readable(self.listener.socket)
             with unexpected("showing what others changed"):
                 await self.refresh()
+            with unexpected("letting gc go on"):
+                await self._rest()
+
+    async def _rest(self) -> None:
+        # Here in the loop no handler is half done; what threads do holds by itself.
+        settle = self.store.resting()
+        try:
+            await trio.to_thread.run_sync(settle)
+        except OutOfSpaceError as error:
+            log.warning("gc has to wait for this mount: %s", error)
 
     async def _raise_read_ahead(self) -> None:
         # The kernel sets its own value when it has the answer to its first request, INIT.

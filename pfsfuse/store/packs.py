@@ -32,7 +32,7 @@ import os
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,9 @@ PACK_BYTES = 256 << 20
 """A pack is sealed when it has about this many bytes."""
 
 _BUFFER_BYTES = 1 << 20
+
+_SECTOR = 4096
+"""What is given up at a time where the disk cannot read."""
 
 _OPEN_PACKS = 256
 """Descriptors that a reader keeps; a process may have 1,024 by default."""
@@ -67,6 +70,8 @@ TRAILER_MAGIC = b"PFSPEND1"
 JOURNAL = 16
 """Record kind: a batch of the index (index.py)."""
 FOOTER = 32
+
+STORE_ID_BYTES = 16
 
 KINDS = frozenset({*(int(kind) for kind in ObjectKind), JOURNAL, FOOTER})
 
@@ -107,6 +112,10 @@ class Record:
     offset: int
     """Of the payload."""
     stored: int
+
+
+class PackGoneError(StoreError):
+    """The file of a pack is not there: it is lost, or gc has moved what was in it."""
 
 
 class PackState(enum.IntEnum):
@@ -171,6 +180,21 @@ def packs_in(folder: Path, store_id: bytes) -> list[PackFile]:
 
 def _is_number(text: str) -> bool:
     return len(text) == 8 and all(c in "0123456789abcdef" for c in text)
+
+
+def id_in_packs(folder: Path) -> bytes | None:
+    """Return the id of the store as the first pack with a whole header has it; None if there is none."""
+    if not folder.is_dir():
+        return None
+    for entry in os.scandir(folder):
+        if entry.name.endswith(".pack"):
+            with open(entry.path, "rb", buffering=0) as file:
+                found = file.read(HEADER.size)
+            if len(found) == HEADER.size:
+                _, number, store, _ = HEADER.unpack(found)
+                if found == PackFile(folder, number, store).header():
+                    return bytes(store)
+    return None
 
 
 def checksum(seed: int, head: bytes, payload: bytes | memoryview) -> int:
@@ -249,7 +273,16 @@ def parse_header(head: bytes, offset: int) -> Record | None:
 
 
 def _read_record(file: BinaryIO, offset: int, size: int, seed: int) -> tuple[Record, bytes] | None:
-    """Return the whole record at *offset* of a file of *size* bytes, or None."""
+    """Return the whole record at *offset* of a file of *size* bytes, or None, also where it cannot be read."""
+    try:
+        return _read_whole(file, offset, size, seed)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return None
+
+
+def _read_whole(file: BinaryIO, offset: int, size: int, seed: int) -> tuple[Record, bytes] | None:
     file.seek(offset)
     head = file.read(RECORD.size)
     record = parse_header(head, offset)
@@ -273,6 +306,15 @@ def every_record(pack: PackFile) -> Iterator[tuple[Record, bytes]]:
             start = find_next_record(pack, error.offset + 1)
 
 
+def read_record(file: BinaryIO, pack: PackFile, record: Record) -> bytes:
+    """Return the payload of a record that a listing named; TornPackError if it is not whole."""
+    at = record.offset - RECORD.size
+    found = _read_record(file, at, record.offset + record.stored, pack.seed)
+    if found is None or found[0] != record:
+        raise TornPackError(pack.path, at, "no whole record")
+    return found[1]
+
+
 def find_next_record(pack: PackFile, start: int, *, size: int | None = None) -> int | None:
     """Return where the next whole record begins, from *start* on; for reading on behind damage."""
     step = 1 << 20
@@ -281,8 +323,7 @@ def find_next_record(pack: PackFile, start: int, *, size: int | None = None) -> 
         size = pack.path.stat().st_size if size is None else size
         offset = start
         while offset < size:
-            file.seek(offset)
-            window = file.read(step + len(RECORD_MAGIC) - 1)
+            window = _readable(file, offset, min(step + len(RECORD_MAGIC) - 1, size - offset))
             at = window.find(RECORD_MAGIC)
             while at >= 0:
                 if _read_record(file, offset + at, size, seed) is not None:
@@ -290,6 +331,23 @@ def find_next_record(pack: PackFile, start: int, *, size: int | None = None) -> 
                 at = window.find(RECORD_MAGIC, at + 1)
             offset += step
     return None
+
+
+def _readable(file: BinaryIO, offset: int, length: int) -> bytes:
+    """Return bytes of a file; zeros where a sector of the disk is bad."""
+    try:
+        return os.pread(file.fileno(), length, offset)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+    if length <= _SECTOR:
+        return bytes(length)
+    pieces = (_readable(file, at, min(_SECTOR, offset + length - at)) for at in _sectors(offset, length))
+    return b"".join(pieces)
+
+
+def _sectors(offset: int, length: int) -> range:
+    return range(offset, offset + length, _SECTOR)
 
 
 class PackWriter:
@@ -451,13 +509,9 @@ class PackWriter:
         self.sync()
 
     def _append_footer(self) -> None:
-        listing = b"".join(
-            _FOOTER_ENTRY.pack(e.kind, e.codec, e.offset, e.stored, e.raw, e.object_id) for e in self._entries
-        )
-        at = self._end
-        self._buffer += [record_header(self._seed, FOOTER, 0, len(listing), bytes(32), listing), listing]
-        self._buffer.append(TRAILER.pack(TRAILER_MAGIC, at))
-        self._end += RECORD.size + len(listing) + TRAILER.size
+        footer = footer_of(self._seed, self._entries, at=self._end)
+        self._buffer.append(footer)
+        self._end += len(footer)
 
     def close(self) -> None:
         """Write out what is buffered and let another process have the pack."""
@@ -467,6 +521,15 @@ class PackWriter:
             finally:
                 os.close(self.fd)
                 self.fd = -1
+
+
+def footer_of(seed: int, records: Sequence[Record], *, at: int) -> bytes:
+    """Return the footer that lists *records*, to stand at the byte *at*, with its trailer."""
+    listing = b"".join(
+        _FOOTER_ENTRY.pack(r.kind, r.codec, r.offset, r.stored, r.raw, r.object_id) for r in records
+    )
+    header = record_header(seed, FOOTER, 0, len(listing), bytes(32), listing)
+    return header + listing + TRAILER.pack(TRAILER_MAGIC, at)
 
 
 def sync_folder(folder: Path) -> None:
@@ -510,7 +573,7 @@ class PackReader:
         self._lock = threading.Lock()
 
     def read(self, location: Location) -> bytes:
-        """Return the stored bytes; StoreError when the pack is missing, short or unreadable."""
+        """Return the stored bytes; PackGoneError, StoreError when the pack is short or unreadable."""
         pack = self._pack(location.pack)
         try:
             data = os.pread(pack.fd, location.stored, location.offset)
@@ -533,11 +596,19 @@ class PackReader:
             path = pack_path(self._folder, number)
             try:
                 found = self._open[number] = Descriptor(path, os.O_RDONLY)
+            except FileNotFoundError:
+                raise PackGoneError(f"pack {path} is missing; run `pfs fsck`") from None
             except OSError as error:
                 raise StoreError(f"pack {path} cannot be opened: {error.strerror}; run `pfs fsck`") from error
             if len(self._open) > _OPEN_PACKS:
                 self._open.popitem(last=False)
             return found
+
+    def forget_removed(self) -> None:
+        """Let go of packs that were removed: the disk gets their bytes back when nobody has them open."""
+        with self._lock:
+            for number in [n for n, pack in self._open.items() if not os.fstat(pack.fd).st_nlink]:
+                del self._open[number]
 
     def close(self) -> None:
         with self._lock:

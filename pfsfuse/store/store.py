@@ -25,7 +25,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ from . import chunker
 from .boot import this_boot
 from .chunks import Chunks
 from .codec import Compression
-from .index import Index, ReadTxn, Table, WriteTxn, data_path, decode_batch, sequence_key, split_outbox
-from .packs import sync_folder
+from .index import Index, ReadTxn, Table, WriteTxn, data_path, sequence_key, split_outbox
+from .packs import STORE_ID_BYTES, id_in_packs, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -73,14 +73,18 @@ class StoreInUseError(ConflictError):
 class Store:
     """A store, opened by this process.  Methods may be called from any thread."""
 
-    def __init__(self, root: Path) -> None:
-        """Open the store at *root*, making an empty one if the directory is empty or absent."""
+    def __init__(self, root: Path, *, alone: bool = False) -> None:
+        """
+        Open the store at *root*, making an empty one if the directory is empty or absent.
+
+        *alone*: StoreInUseError if any other process has it open, and none can open it meanwhile.
+        """
         self.root = root
         _refuse_network_file_system(root)
         self.format = read_or_make_format(root)
-        self.id = bytes.fromhex(self.format.store)
+        self.id = store_id(root, self.format)
         _make_folders(root)
-        self._open_lock = lock_store(root, exclusive=False)
+        self._open_lock = lock_store(root, exclusive=alone)
         try:
             if not data_path(root / INDEX).exists():
                 _refuse_lost_index(root)
@@ -89,7 +93,7 @@ class Store:
         except BaseException:
             os.close(self._open_lock)
             raise
-        self.chunks = Chunks(self._index, root / PACKS, self.id, Compression.chosen())
+        self.chunks = Chunks(self._index, root / PACKS, self.id, Compression.chosen(), self.run / "holds")
         self._lock = threading.RLock()
         self._journaled: list[int] = []
         """Batches that this process has synced to a pack and can take out of the outbox."""
@@ -150,6 +154,39 @@ class Store:
             with self.write():
                 pass
 
+    def hold(self) -> AbstractContextManager[None]:
+        """
+        Have gc leave what the block puts, or takes out of trees, until records name it or the block ends.
+
+        What is put outside of such blocks is held until the process rests, or ends.
+        """
+        return self.chunks.holds.hold()
+
+    def rest(self) -> None:
+        """Have gc wait no longer for what was put outside of `hold` blocks; see `resting`."""
+        self.resting()()
+
+    def resting(self) -> Callable[[], None]:
+        """
+        Say that no operation outside of `hold` blocks is under way; return the slow half, for any thread.
+
+        For processes that live long.  The slow half flushes, and lets go of packs that gc wants.
+        """
+        end = self.chunks.holds.turn()
+
+        def settle() -> None:
+            self._index_all()
+            self.chunks.leave_condemned_packs()
+            self._index_all()
+            end()
+
+        return settle
+
+    def _index_all(self) -> None:
+        if not self.chunks.is_settled:
+            with self.write():
+                pass
+
     def _journal(self, sequence: int, batch: bytes) -> None:
         try:
             self.chunks.append_journal(batch)
@@ -175,7 +212,6 @@ class Store:
             sequence = int.from_bytes(key, "big")
             try:
                 is_alive, batch = split_outbox(value)
-                decode_batch(batch)
             except StoreError as error:
                 # It stays where it is: a pack must not take what a replay could not read.
                 log.error("batch %d in the outbox is damaged: %s", sequence, error)
@@ -226,7 +262,7 @@ def lock_store(root: Path, *, exclusive: bool) -> int:
         why = (
             "other processes have it open; stop them (`pfs down`)"
             if exclusive
-            else "its index is being rebuilt"
+            else "its index is being rebuilt, or it is being repaired"
         )
         raise StoreInUseError(f"the store in {root} cannot be opened: {why}") from None
     return fd
@@ -275,6 +311,25 @@ def read_or_make_format(root: Path) -> Format:
     if found.chunking != chunker.CUTTING.recorded():
         raise UnknownFormatError(f"the store in {root} cuts its chunks differently: {found.chunking}")
     return found
+
+
+def store_id(root: Path, found: Format) -> bytes:
+    """
+    Return the id of the store; UnknownFormatError if it is none, or not the one that its packs name.
+
+    Under a wrong id nothing in the packs could be told from the records of another store.
+    """
+    try:
+        named = bytes.fromhex(found.store)
+    except ValueError:
+        named = b""
+    in_packs = id_in_packs(root / PACKS)
+    if len(named) != STORE_ID_BYTES or in_packs not in (None, named):
+        raise UnknownFormatError(
+            f"{root / 'format.json'} does not name the store that the packs belong to; "
+            "`pfs fsck --repair` mends it"
+        )
+    return named
 
 
 def _make_format(root: Path, path: Path) -> Format:

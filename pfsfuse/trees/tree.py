@@ -54,6 +54,22 @@ Decoded, a full leaf takes 20 KiB; 8192 of them would be 160 MiB, in each proces
 """
 
 
+def empty_directory(*, mode: int = 0o755, uid: int = 0, gid: int = 0, mtime_ns: int = 0) -> Entry:
+    """Return a directory without entries; nothing is stored for it."""
+    return Entry(
+        kind=Kind.DIRECTORY,
+        mode=mode,
+        uid=uid,
+        gid=gid,
+        mtime_ns=mtime_ns,
+        size=0,
+        files=0,
+        depth=0,
+        data=b"",
+        content=EMPTY_CONTENT,
+    )
+
+
 class Trees:
     """
     Reads and makes directories.
@@ -68,18 +84,7 @@ class Trees:
 
     def empty_directory(self, *, mode: int = 0o755, uid: int = 0, gid: int = 0, mtime_ns: int = 0) -> Entry:
         """Return a directory without entries; nothing is stored for it."""
-        return Entry(
-            kind=Kind.DIRECTORY,
-            mode=mode,
-            uid=uid,
-            gid=gid,
-            mtime_ns=mtime_ns,
-            size=0,
-            files=0,
-            depth=0,
-            data=b"",
-            content=EMPTY_CONTENT,
-        )
+        return empty_directory(mode=mode, uid=uid, gid=gid, mtime_ns=mtime_ns)
 
     def node(self, node_id: bytes) -> Leaf | Interior:
         """Return the node of a directory with this id; CorruptNodeError if it is none."""

@@ -31,6 +31,7 @@ import xxhash
 
 from ..errors import OutOfSpaceError, StoreError
 from ..store.boot import this_boot
+from ..store.condemned import ids_in
 from ..store.descriptor import Descriptor
 from ..store.packs import sync_folder
 from ..trees.entry import Entry
@@ -244,6 +245,14 @@ def entries_in(path: Path) -> Iterator[Entry]:
         record = msgspec.msgpack.decode(payload)
         if record[0] == "e":
             yield msgspec.convert(record[3], Entry)
+
+
+def ids_in_journal(path: Path) -> Iterator[bytes]:
+    """Yield all that may be ids of objects in a journal, also in one that is being written."""
+    file = Descriptor(path, os.O_RDONLY)
+    for _, payload, is_mark in _records(file.fd, 0):
+        if not is_mark:
+            yield from ids_in(payload)
 
 
 def as_pfs_error(error: OSError, path: Path) -> Exception:

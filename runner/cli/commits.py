@@ -9,8 +9,11 @@ from typing import Annotated
 import msgspec
 import typer
 
+from pfsfuse.ids import CommitId
 from pfsfuse.versions import commits
 from pfsfuse.versions.model import BranchRef, Commit
+from pfsfuse.versions.requests import FinishCommit, StartCommit
+from pfsfuse.versions.transactions import started_in, transaction
 
 from .names import branch_name, commit_name, open_branch, repo_and_branch
 from .screen import Screen, ago, local_time, size, took, when
@@ -65,7 +68,11 @@ def start_commit(
     ] = "",
 ) -> None:
     """Start a commit and print its id; it stays open until it is finished by name."""
-    session.screen.result(session.writing.start(branch_name(name), description=description).hex())
+    ref = branch_name(name)
+    if session.transaction is None:
+        _say(session, session.writing.start(ref, description=description))
+    else:
+        _say(session, *session.change(StartCommit(ref, description)))
 
 
 def finish_commit(
@@ -83,8 +90,15 @@ def finish_commit(
 ) -> None:
     """Finish the open commit of a branch and print its id; it never changes afterwards."""
     ref = _open_branch(session, name)
-    done = session.writing.finish(ref, description=description, error=error, force=force)
-    session.screen.result(done.hex())
+    if session.transaction is None:
+        _say(session, session.writing.finish(ref, description=description, error=error, force=force))
+    else:
+        _say(session, *session.change(FinishCommit(ref, description, error)))
+
+
+def _say(session: Session, made: CommitId | None) -> None:
+    assert made is not None  # both requests are about a commit
+    session.screen.result(made.hex())
 
 
 def drop_commit(session: Session, name: Name) -> None:
@@ -95,6 +109,8 @@ def drop_commit(session: Session, name: Name) -> None:
 def _open_branch(session: Session, name: str) -> BranchRef:
     repo, text = commit_name(name)
     with session.store.read() as txn:
+        if session.transaction is not None and text == session.transaction.hex():
+            return started_in(transaction(txn, session.transaction), repo)
         return open_branch(txn, repo, text)
 
 

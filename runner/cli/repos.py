@@ -11,9 +11,10 @@ import typer
 from pfsfuse.ids import RepoName
 from pfsfuse.store.index import ReadTxn
 from pfsfuse.versions import repos
-from pfsfuse.versions.branches import MASTER, branches, create_branch, find_branch
+from pfsfuse.versions.branches import branches
 from pfsfuse.versions.commits import newest_good
 from pfsfuse.versions.model import Repo
+from pfsfuse.versions.requests import CreateRepo, DeleteRepo
 
 from .screen import ago, local_time, size, when
 from .session import Session
@@ -60,10 +61,7 @@ def create_repo(
     update: Annotated[bool, typer.Option("--update", help="Change a repo that exists.")] = False,
 ) -> None:
     """Create a repo with the branch master, which can be written at once."""
-    with session.store.write() as txn:
-        made = repos.create_repo(txn, name, description=description, autocommit_s=autocommit, update=update)
-        if find_branch(txn, made.name, MASTER) is None:
-            create_branch(txn, made.name, MASTER)
+    session.change(CreateRepo(RepoName(name), description, autocommit, update))
 
 
 def list_repo(session: Session) -> None:
@@ -113,5 +111,4 @@ def delete_repo(
     ] = False,
 ) -> None:
     """Delete a repo with everything in it."""
-    with session.store.write() as txn:
-        repos.delete_repo(txn, name, force=force)
+    session.change(DeleteRepo(RepoName(name), force))

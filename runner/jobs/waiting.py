@@ -15,10 +15,12 @@ from pfsfuse.errors import UnavailableError
 from pfsfuse.ids import RepoName
 from pfsfuse.store.index import ReadTxn
 from pfsfuse.store.store import Store
-from pfsfuse.versions.branches import find_branch
+from pfsfuse.versions.branches import branches, find_branch
+from pfsfuse.versions.branches import downstream as branch_graph
 from pfsfuse.versions.changes import LOOK_EVERY_S, Listener
 from pfsfuse.versions.commits import CommitNotFoundError, find_commit, resolve
 from pfsfuse.versions.model import BranchRef, Commit, CommitRef
+from pfsfuse.versions.removal import with_results
 from runner.errors import RunnerError
 
 from .model import JobRecord, JobState
@@ -88,7 +90,7 @@ class Waiting:
             found: list[JobRecord] = []
             for _ in self._looks(listener, _LOOK_SOON_S):
                 with self._store.read() as txn:
-                    is_read = has_read(txn, sequence) or not has_readers(txn, [BranchRef(repo, done.branch)])
+                    is_read = has_read(txn, sequence) or not has_readers(txn, _lines_of(txn, repo))
                     found = list(downstream(txn, done.ref))
                     left = [job for job in found if not is_settled(txn, job)]
                 if is_read and not left:
@@ -163,16 +165,29 @@ class Waiting:
 
 def downstream(txn: ReadTxn, start: CommitRef) -> Iterator[JobRecord]:
     """Yield the jobs that follow from a commit, each behind those whose output it reads."""
-    everything = sorted(jobs(txn), key=lambda job: job.created_ns)
-    reached = {start}
-    left = everything
+    left = sorted(jobs(txn), key=lambda job: job.created_ns)
+    reached = _results(txn, start)
     while True:
         found = [job for job in left if any(each.ref in reached for each in job.inputs)]
         if not found:
             return
         yield from found
-        reached.update(output_ref(job) for job in found)
+        for job in found:
+            reached |= _results(txn, output_ref(job))
         left = [job for job in left if job not in found]
+
+
+def _results(txn: ReadTxn, ref: CommitRef) -> set[CommitRef]:
+    """Return a commit, which may be still to come, and all that was made from it."""
+    if find_commit(txn, ref.repo, ref.commit) is None:
+        return {ref}
+    return {result.ref for result in with_results(txn, ref)}
+
+
+def _lines_of(txn: ReadTxn, repo: RepoName) -> list[BranchRef]:
+    """Return the branches of a repo, whichever names the commit, and those that follow them by propagation."""
+    own = [line.ref for line in branches(txn, repo)]
+    return [*own, *(line.ref for line in branch_graph(txn, own, propagated_only=True))]
 
 
 def _names(left: Sequence[JobRecord]) -> str:

@@ -24,7 +24,7 @@ from pfsfuse.store.index import Table
 from runner.cli.main import run
 from runner.cli.session import ROOT_VARIABLE
 from runner.jobs.records import job_key, jobs
-from runner.jobs.triggers import trigger_commit
+from runner.jobs.triggers import trigger_change
 from tests.support.builders import World
 from tests.support.ledger import Ledger
 from tests.support.mounting import mounted
@@ -203,7 +203,7 @@ def records_of_jobs(store: Path, ledger: Ledger, draw: random.Random) -> None:
             made = versions.commit("data", content)
             ledger.committed("data")
             with world.store.write() as txn:
-                trigger_commit(txn, made)
+                trigger_change(txn, made.id, made.finished_ns or 0)
             with world.store.read() as txn:
                 (job,) = [each for each in jobs(txn) if not each.state.is_final]
             ended = versions.end(job, reason="it failed" if number == 2 else "")
