@@ -230,6 +230,35 @@ def rebuild_the_index(store: Path, ledger: Ledger, draw: random.Random) -> None:
         pfs(store, "fsck", "--rebuild-index")
 
 
+def collect_garbage(store: Path, ledger: Ledger, draw: random.Random) -> None:
+    """Repos go, and gc gives the disk back what only they had; packs are small, so that some go."""
+    source = store.parent.parent / "one"
+    with small_packs(200_000):
+        ledger.repo("stays")
+        pfs(store, "create", "repo", "stays")
+        ledger.made("stays")
+        content: dict[str, bytes] = {}
+        for round_ in range(2):
+            goes = f"goes{round_}"
+            ledger.repo(goes)
+            pfs(store, "create", "repo", goes)
+            for repo in (goes, "stays", goes):
+                source.write_bytes(data := draw.randbytes(60_000))
+                if repo == "stays":
+                    content[f"f{round_}"] = data
+                    ledger.intends("stays", content)
+                else:
+                    ledger.intends(goes, {"f": data})
+                name = f"f{round_}" if repo == "stays" else "f"
+                pfs(store, "put", "file", f"{repo}@master:/{name}", "-f", source)
+                if repo == "stays":
+                    ledger.committed("stays")
+            ledger.intends_removal(goes)
+            pfs(store, "delete", "repo", goes)
+            ledger.removed(goes)
+            pfs(store, "gc")
+
+
 WORKLOADS: list[Workload] = [
     put_files,
     open_commit,
@@ -237,6 +266,7 @@ WORKLOADS: list[Workload] = [
     many_packs,
     records_of_jobs,
     rebuild_the_index,
+    collect_garbage,
 ]
 
 
