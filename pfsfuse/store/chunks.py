@@ -32,7 +32,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import StoreError
+from ..errors import ReadOnlyDiskError, StoreError
 from ..ids import ChunkId, chunk_id
 from . import codec
 from .condemned import Condemned
@@ -91,7 +91,7 @@ class Chunks:
     """The objects of one store, as this process sees and adds to them."""
 
     def __init__(
-        self, index: Index, folder: Path, store_id: bytes, compression: codec.Compression, holds: Path
+        self, index: Index, folder: Path, store_id: bytes, compression: codec.Compression, holds: Path | None
     ) -> None:
         self._index = index
         self._compression = compression
@@ -132,6 +132,8 @@ class Chunks:
         Looked up, compressed and appended together: for files of a few KiB the locks and
         hand-overs of one object at a time cost more than the work on its bytes.
         """
+        if self._index.is_read_only:
+            raise ReadOnlyDiskError
         names = [chunk_id(one) for one in data]
         fresh: dict[ChunkId, bytes | memoryview] = {}
         result: Future[Placed] = Future()

@@ -28,7 +28,7 @@ import lmdb
 import msgspec
 import xxhash
 
-from ..errors import OutOfSpaceError, StoreError
+from ..errors import OutOfSpaceError, ReadOnlyDiskError, StoreError
 from . import condemned
 from .boot import this_boot
 from .packs import sync_folder
@@ -364,10 +364,16 @@ def data_path(path: Path) -> Path:
 class Index:
     """The LMDB environment of one store in this process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """
+        Open the environment, making one if there is none.
+
+        *read_only*: the disk is, so nobody writes; locks, which would have to be written, are not needed.
+        """
         path.mkdir(mode=0o700, exist_ok=True)
         self._owner = os.getpid()
         self.path = path
+        self.is_read_only = read_only
         is_new = not data_path(path).exists()
         try:
             self._env = lmdb.open(
@@ -377,6 +383,9 @@ class Index:
                 max_readers=MAX_READERS,
                 readahead=False,
                 mode=0o600,
+                readonly=read_only,
+                lock=not read_only,
+                create=not read_only,
             )
             if is_new:
                 # LMDB syncs the file, and not its name.
@@ -384,7 +393,7 @@ class Index:
             self._check_length()
             self._env.reader_check()
             self._tables: dict[Table, Any] = {
-                table: self._env.open_db(table.label.encode()) for table in Table
+                table: self._env.open_db(table.label.encode(), create=not read_only) for table in Table
             }
         except lmdb.Error as error:
             raise StoreError(
@@ -422,6 +431,8 @@ class Index:
         An exception in the block takes everything back.  OutOfSpaceError when the disk is full.
         """
         assert os.getpid() == self._owner, "an LMDB environment does not survive a fork"
+        if self.is_read_only:
+            raise ReadOnlyDiskError
         try:
             with self._env.begin(write=True) as txn:
                 writer = WriteTxn(txn, self._tables)
