@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 import os
 import struct
+import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -47,7 +48,10 @@ class Table(enum.Enum):
     """The tables; `journaled` ones are also written to packs, batch by batch."""
 
     META = ("meta", False)
-    """b"sequence" → u64, number of the last batch; b"next_pack" → u32; what gc is at (condemned.py)."""
+    """
+    b"sequence" → u64, number of the last batch; b"clock" → u64, newest time of a record;
+    b"next_pack" → u32; what gc is at (condemned.py).
+    """
     OBJECTS = ("objects", False)
     """ChunkId → Location (packs.py)."""
     PACKS = ("packs", False)
@@ -93,6 +97,7 @@ _HARDLY_ANY = 256 << 10
 
 _U64 = struct.Struct(">Q")
 _SEQUENCE = b"sequence"
+_CLOCK = b"clock"
 
 
 class ReadTxn:
@@ -217,6 +222,13 @@ class WriteTxn(ReadTxn):
         self._bury(table, key, value)
         self._txn.put(key, value, db=self._tables[table])
         self._note(table, key, value, journal)
+
+    def now_ns(self) -> int:
+        """Return the time: later than any that was returned before, also when the clock was set back."""
+        last = self.get(Table.META, _CLOCK)
+        now = max(time.time_ns(), _U64.unpack(last)[0] + 1 if last else 0)
+        self.put(Table.META, _CLOCK, _U64.pack(now))
+        return now
 
     def put_new(self, table: Table, key: bytes, value: bytes) -> bool:
         """Set *key* if it is not there; say whether it was set.  For tables that are not journaled."""

@@ -42,7 +42,7 @@ import xxhash
 
 from ..errors import OutOfSpaceError, StoreError
 from ..ids import ChunkId
-from .descriptor import Descriptor
+from .descriptor import Descriptor, pread
 from .objects import ObjectKind
 
 PACK_BYTES = 256 << 20
@@ -576,7 +576,7 @@ class PackReader:
         """Return the stored bytes; PackGoneError, StoreError when the pack is short or unreadable."""
         pack = self._pack(location.pack)
         try:
-            data = os.pread(pack.fd, location.stored, location.offset)
+            data = pread(pack.fd, location.stored, location.offset)
         except OSError as error:
             raise StoreError(
                 f"pack {location.pack:08x} cannot be read at byte {location.offset}: {error.strerror}"

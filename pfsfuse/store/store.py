@@ -95,7 +95,13 @@ class Store:
         except BaseException:
             os.close(self._open_lock)
             raise
-        self.chunks = Chunks(self._index, root / PACKS, self.id, Compression.chosen(), None if self.is_read_only else self.run / "holds")
+        self.chunks = Chunks(
+            self._index,
+            root / PACKS,
+            self.id,
+            Compression.chosen(),
+            None if self.is_read_only else self.run / "holds",
+        )
         self._lock = threading.RLock()
         self._journaled: list[int] = []
         """Batches that this process has synced to a pack and can take out of the outbox."""
