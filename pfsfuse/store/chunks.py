@@ -269,8 +269,9 @@ class Chunks:
             )
         except BlockingIOError:
             return None
-        except (TornPackError, DamagedPackError) as error:
-            log.error("%s; it is not written any more", error)
+        except (TornPackError, DamagedPackError, OSError) as error:
+            # Also one that cannot be read: what is in it may be all right still.
+            log.error("pack %08x: %s; it is not written any more", number, error)
             self._sealed.append(number)
             return None
 

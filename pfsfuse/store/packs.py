@@ -407,7 +407,8 @@ class PackWriter:
         Find the end of the last whole record and cut off what a crash tore; return the end.
 
         A killed process tears the tail.  A power cut takes any part of what was not synced, so whole records
-        may be behind a gap; they are cut off with it, for nothing refers to what was not synced.
+        may be behind a gap; they are cut off with it, for nothing refers to what was not synced.  What
+        something does refer to is never cut off.
         """
         try:
             check_pack_header(self.pack)
@@ -423,8 +424,11 @@ class PackWriter:
                 self._entries.append(record)
                 end = record.offset + record.stored
         except TornPackError as error:
-            behind = find_next_record(self.pack, error.offset + 1)
-            if behind is not None and (durable_end is None or durable_end() > error.offset):
+            if durable_end is not None:
+                is_damaged = durable_end() > error.offset
+            else:
+                is_damaged = find_next_record(self.pack, error.offset + 1) is not None
+            if is_damaged:
                 raise DamagedPackError(self.path, error.offset) from error
         os.ftruncate(self.fd, end)
         return end
