@@ -17,7 +17,7 @@ from xxhash import xxh3_64_intdigest
 
 from ..errors import NotFoundError
 from ..trees.entry import Entry
-from .places import FrozenPlace, LivePlace, Place
+from .places import FrozenPlace, GeneratedPlace, LivePlace, Place
 
 ROOT = 1
 
@@ -57,7 +57,7 @@ class Inodes:
         """Keep *place* until it is forgotten, and give it a number if it has none."""
         if place.ino == 0 or place.ino in self._places:
             number = self.number(parent, name)
-            if number in self._places:
+            if number in self._places or _is_view(parent):
                 number = self._next_free
                 self._next_free += 1
             place.ino = number
@@ -99,6 +99,11 @@ class Inodes:
 
     def __len__(self) -> int:
         return len(self._places)
+
+
+def _is_view(parent: Place) -> bool:
+    """Say whether what is below *parent* is another thing each time that its name is set."""
+    return isinstance(parent, GeneratedPlace) and parent.parts[:1] == (".workers",)
 
 
 def _let_go(place: LivePlace) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,6 +44,8 @@ _READ_AHEAD_KIB = 1024
 """Read requests of 1 MiB: the kernel's default of 128 KiB costs a third of the sequential rate."""
 
 _FREE_READERS_EVERY_S = 60.0
+_SWITCH_S = 0.0005
+"""A thread that stores files gives the interpreter back so soon: somebody waits for each request."""
 
 
 class Mount:
@@ -78,6 +81,7 @@ class Mount:
         """
         poke_after_writes(self.store)
         _take_all_descriptors()
+        sys.setswitchinterval(_SWITCH_S)
         self.vfs.upper.status = lambda: msgspec.json.format(msgspec.json.encode(self.status())) + b"\n"
         await trio.to_thread.run_sync(self.vfs.upper.recover)
         prepare_point(self.point)

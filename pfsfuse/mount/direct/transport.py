@@ -31,7 +31,7 @@ from .protocol import Init, Op
 
 log = logging.getLogger(__name__)
 
-_SLICE_S = 0.005
+_SLICE_S = 0.0005
 _LINGER_MS = 1
 
 _MAX_BACKGROUND = 64
