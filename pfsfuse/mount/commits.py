@@ -204,7 +204,7 @@ class Commits:
             # The change staged the directories on the way.
             below = parent.children.get(element)
             if below is None:
-                return []
+                return [(parent.ino, element)]
             parent = below
             _show_staged(parent, overlay, change.path[:length])
         name = change.path[-1]
@@ -432,6 +432,8 @@ class Commits:
             stale = home.dropped()
             await trio.to_thread.run_sync(self.vfs.owner.drop, opened)
         await self.kernel.forget_names(stale)
+        # Names that were made in it may be in a listing though nobody has looked them up.
+        await self.kernel.forget_inodes([home.root.ino])
 
     # What others did
 

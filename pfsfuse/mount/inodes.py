@@ -12,11 +12,13 @@ make backups tell by it whether they know a file.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 
 from xxhash import xxh3_64_intdigest
 
 from ..errors import NotFoundError
 from ..trees.entry import Entry
+from .kernel import Known
 from .places import FrozenPlace, GeneratedPlace, LivePlace, Place
 
 ROOT = 1
@@ -96,6 +98,17 @@ class Inodes:
         if isinstance(place, LivePlace):
             _let_go(place)
         return place
+
+    def idle_files(self) -> Iterator[Known]:
+        """Yield what the kernel holds of files that nobody has open, the longest known first."""
+        for ino, place in self._places.items():
+            if place.handles or place.is_directory:
+                continue
+            if isinstance(place, LivePlace):
+                if place.parent is not None and not place.is_detached:
+                    yield Known(ino, place.parent.ino, place.name)
+            elif isinstance(place, FrozenPlace) and place.parent:
+                yield Known(ino, place.parent, place.path[-1])
 
     def __len__(self) -> int:
         return len(self._places)

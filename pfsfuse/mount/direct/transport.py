@@ -155,6 +155,7 @@ class DirectTransport:
                 "the kernel speaks version %d.%d of FUSE; at least 7.31 (Linux 5.4) is needed", major, minor
             )
             raise ConnectionResetError
+        self.kernel.minor = minor if major == p.MAJOR else p.MINOR
         congested = _MAX_BACKGROUND * 3 // 4
         return p.INIT_OUT.pack(
             p.MAJOR, p.MINOR, max_readahead, int(_WANTED) & flags, _MAX_BACKGROUND, congested,
