@@ -11,6 +11,7 @@ import weakref
 
 from ..errors import NotFoundError
 from ..trees.entry import Entry
+from ..trees.links import group_of
 from .places import FrozenPlace, LivePlace, Place
 
 ROOT = 1
@@ -55,7 +56,8 @@ class Inodes:
         """
         if is_directory:
             return FrozenPlace(label, path, entry)
-        key = (label, path, entry)
+        # The names of a hard-linked file are one file.
+        key = (label, () if group_of(entry) else path, entry)
         found = self._frozen_files.get(key)
         if found is None:
             found = self._frozen_files[key] = FrozenPlace(label, path, entry)

@@ -234,6 +234,10 @@ class LivePlace(Place):
             return False
         return self.entry == found or (found.kind == Kind.DIRECTORY and self.entry.kind == Kind.DIRECTORY)
 
+    def became(self, node: Node) -> bool:
+        """Say whether *node* was made of what this place shows, and shows it is not told of yet."""
+        return self.node is None and not self.is_detached and node.tag is None and node.origin == self.entry
+
     def attributes(self) -> Attributes:
         shown = self.current
         if shown.node is not None:
@@ -281,7 +285,7 @@ def attributes_of(ino: int, entry: Entry) -> Attributes:
     return Attributes(
         ino,
         TYPES[kind] | entry.mode,
-        2 if directory else 1,
+        _links(entry),
         entry.uid,
         entry.gid,
         0 if directory or device else entry.size,
@@ -289,6 +293,13 @@ def attributes_of(ino: int, entry: Entry) -> Attributes:
         entry.mtime_ns,
         device_number(entry),
     )
+
+
+def _links(entry: Entry) -> int:
+    """Return the link count: of a directory its own name, its `.` and the `..` of those below."""
+    if entry.kind == Kind.DIRECTORY:
+        return 2 if entry.more is None else 2 + entry.more.directories
+    return 1 if entry.more is None else max(entry.more.names, 1)
 
 
 def attributes_of_node(ino: int, node: Node) -> Attributes:
@@ -301,7 +312,7 @@ def attributes_of_node(ino: int, node: Node) -> Attributes:
             rdev = int.from_bytes(node.target, "big")
         else:
             size = len(node.target)
-    links = 2 if isinstance(node, StagedDirectory) else 1 + len(node.more_names)
+    links = 2 + node.directories if isinstance(node, StagedDirectory) else 1 + len(node.more_names)
     return Attributes(
         ino,
         TYPES[node.kind] | node.mode,
