@@ -212,7 +212,7 @@ class Adapter(pyfuse3.Operations):
         with errno_for("readdir", fh, start_id):
             for name, attributes, position in self._do.readdir(fh, start_id):
                 if not pyfuse3.readdir_reply(token, FileNameT(name), _entry(attributes), position):
-                    self._do.not_taken(fh, name, attributes.ino)
+                    self._do.not_taken(fh, attributes.ino)
                     return
 
     async def releasedir(self, fh: FileHandleT) -> None:

@@ -86,6 +86,10 @@ class MountClient:
         )
         return CommitId(commit_id), finished
 
+    def snapshot(self, ref: BranchRef) -> Entry:
+        """Return the tree that a branch's open commit has now; NoOpenCommitError."""
+        return msgspec.convert(self.call("snapshot", repo=ref.repo, branch=ref.branch), Entry)
+
     def hold(self, refs: Sequence[BranchRef]) -> dict[CommitRef, Entry]:
         """
         Return the content of the open commits of some branches, which stay as they are for now.

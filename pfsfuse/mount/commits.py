@@ -25,9 +25,18 @@ import trio
 from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError, StoreError
 from ..store.index import Table
 from ..store.store import Store
-from ..trees.entry import Kind
+from ..trees.entry import Entry, Kind
 from ..trees.node import entry_references
-from ..versions.changesets import Append, Change, Delete, MakeDirectory, apply_one, check_changes
+from ..versions.changesets import (
+    Append,
+    Change,
+    Delete,
+    MakeDirectory,
+    Primitive,
+    PutTree,
+    apply_one,
+    check_changes,
+)
 from ..versions.commits import BranchHasOpenCommitError
 from ..versions.model import BranchRef, Commit
 from ..versions.overlay import Overlay
@@ -150,9 +159,8 @@ class Commits:
         overlay = await home.begin()
         opened = home.opened
         assert opened is not None
-        check_changes(overlay, changes)
         stale: list[tuple[int, bytes]] = []
-        for change in changes:
+        for change in check_changes(overlay, changes):
             before = overlay.resolve(change.path)
             size = _size_of(before)
             apply_one(overlay, change)
@@ -163,10 +171,21 @@ class Commits:
 
     def _known(self, home: BranchHome, changes: Sequence[Change]) -> list[LivePlace]:
         found = [known_place(home, change.path) for change in changes if isinstance(change, Append)]
+        # Which files a tree is appended to is seen when it is applied, so all that are known count.
+        for change in changes:
+            if isinstance(change, PutTree) and change.append:
+                found += self._known_below(home, change.path)
         return [place for place in found if place is not None]
 
+    def _known_below(self, home: BranchHome, path: tuple[bytes, ...]) -> list[LivePlace | None]:
+        top = known_place(home, path) if path else home.root
+        found = [top] if top is not None else []
+        for place in found:  # grows while it runs
+            found += place.children.values()
+        return [place for place in found if not place.is_directory]
+
     def _show_change(
-        self, home: BranchHome, change: Change, before: Found | None, size: int
+        self, home: BranchHome, change: Primitive, before: Found | None, size: int
     ) -> list[tuple[int, bytes]]:
         """Have the places agree with a change that was just applied; return the stale names."""
         if not change.path:
@@ -295,6 +314,20 @@ class Commits:
             finally:
                 home.gate.set()
                 home.gate = None
+
+    async def snapshot(self, ref: BranchRef) -> Entry:
+        """
+        Return the tree that the open commit of a branch has now, readable by every process.
+
+        The commit stays open.  What programs have written and not yet flushed is in it as well.
+        """
+        home = self.vfs.upper.home(ref)
+        if home.opened is None:
+            await self._adopt_found(ref)
+        async with self.closed(home) as opened:
+            root = await trio.to_thread.run_sync(opened.overlay.seal)
+        await trio.to_thread.run_sync(self.store.flush)
+        return root
 
     async def _ingest(self, home: BranchHome) -> None:
         """Put the bytes of changed files into the store while writers go on; what changes again waits for the gate."""

@@ -101,6 +101,7 @@ class Control:
             "finish": self._finish,
             "drop": self._drop,
             "apply": self._apply,
+            "snapshot": self._snapshot,
             "view.set": self._set_view,
             "view.seal": self._seal_view,
             "view.drop": self._drop_view,
@@ -131,6 +132,9 @@ class Control:
         decoded = decode_changes(changes)
         made = await self._commits.apply(_ref(repo, branch), decoded, description=description)
         return made.id, made.is_finished
+
+    async def _snapshot(self, repo: str, branch: str) -> Entry:
+        return await self._commits.snapshot(_ref(repo, branch))
 
     async def _hold(self, held: AsyncExitStack, branches: list[tuple[str, str]]) -> list[object]:
         refs = [_ref(*each) for each in branches]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import trio
@@ -90,11 +90,11 @@ class Home:
 
     # Looking; never awaits
 
-    def child(self, place: LivePlace, name: bytes) -> LivePlace | None:
-        """Return the place of *name* in a directory, or None."""
+    def child(self, place: LivePlace, name: bytes, listed: Entry | None = None) -> LivePlace | None:
+        """Return the place of *name* in a directory, or None; *listed* is what it stands for, if known."""
         if place.is_detached:
             return None
-        found = self.find(place, name)
+        found = listed or self.find(place, name)
         known = place.children.get(name)
         if known is not None:
             if found is not None and known.shows(found):
@@ -110,16 +110,16 @@ class Home:
         linked = found.tag if isinstance(found, Node) else None
         if isinstance(linked, LivePlace) and linked.node is found and not linked.is_detached:
             # Another name of a file that the kernel knows: a hard link.
-            place.children[name] = linked
+            place.add_child(name, linked)
             return linked
         group = group_of(found) if isinstance(found, Entry) and self.links.paths(found) else 0
         same = self._linked.get(group) if group else None
         if same is not None and same.shows(found) and not same.is_detached:
-            place.children[name] = same
+            place.add_child(name, same)
             return same
         made = LivePlace(self, place, name)
         made.show(found, place.overlay)
-        place.children[name] = made
+        place.add_child(name, made)
         if group:
             self._linked[group] = made
         return made
@@ -145,18 +145,22 @@ class Home:
             raise NotADirectoryPathError(f"{name!r} is looked for in something that is no directory")
         return self.trees.lookup(place.entry, name)
 
-    def names(self, place: LivePlace, after: bytes | None) -> Iterable[bytes]:
-        """Yield the names of a directory, sorted, behind *after*; `child` tells what each stands for now."""
+    def names(self, place: LivePlace) -> Iterator[tuple[bytes, Entry | None]]:
+        """
+        Yield the names of a directory, sorted; `child` tells what each stands for now.
+
+        Of a directory of which nothing is staged also the entries, which are true while it has the
+        same entry itself.
+        """
         if place.is_detached:
             return
         if isinstance(place.node, StagedDirectory):
             assert place.overlay is not None
-            for name, _ in place.overlay.entries(place.node, after=after):
-                yield name
+            for name, _ in place.overlay.entries(place.node):
+                yield name, None
         else:
             assert place.entry is not None
-            for name, _ in self.trees.list(place.entry, after=after):
-                yield name
+            yield from self.trees.list(place.entry)
 
     def written_by(self, pid: int) -> None:
         """Note which process changes something."""
@@ -248,9 +252,9 @@ class Home:
         heir.show(found, self.overlay)
         heir.followers = [*place.followers, place]
         for follower in heir.followers:
-            follower.shifts.append((follower.to_kernel_size(size), count))
-        place.follows, place.followers = heir, []
-        parent.children[name] = heir
+            follower.shifts = [*follower.shifts, (follower.to_kernel_size(size), count)]
+        place.follows, place.followers = heir, ()
+        parent.add_child(name, heir)
 
     def touch(self) -> None:
         """Note a change."""
@@ -259,13 +263,13 @@ class Home:
     def unnamed(self, place: LivePlace, parent: LivePlace, name: bytes) -> None:
         """Take a name from a place; without any it is detached."""
         if parent.children.get(name) is place:
-            del parent.children[name]
+            parent.remove_child(name)
         node = place.node
         if node is None or node.parent is None:
             detach(place)
         elif place.parent is parent and place.name == name:
             place.parent, place.name = self.place_of(node.parent), node.name
-            place.parent.children[place.name] = place
+            place.parent.add_child(place.name, place)
 
     def place_of(self, directory: StagedDirectory) -> LivePlace:
         """Return the place of a staged directory, making places on the way to it that nobody looked up."""
@@ -285,13 +289,13 @@ class Home:
     ) -> None:
         """Give a known place the name that a rename gave its node."""
         if old_parent.children.get(old_name) is place:
-            del old_parent.children[old_name]
+            old_parent.remove_child(old_name)
         replaced = parent.children.get(name)
         if replaced is not None and replaced is not place:
             self.unnamed(replaced, parent, name)
         if place.parent is old_parent and place.name == old_name:
             place.parent, place.name = parent, name
-        parent.children[name] = place
+        parent.add_child(name, place)
 
 
 class BranchHome(Home):
@@ -333,6 +337,7 @@ class BranchHome(Home):
         self.overlay.links_staged = self._show_linked
         self.root.show(opened.overlay.root, opened.overlay)
         self.is_held = opened.is_recovered
+        self.half_files.update(opened.overlay.doubtful_files())
         self.changed_at = time.monotonic()
 
     def written_by(self, pid: int) -> None:
@@ -388,7 +393,7 @@ class BranchHome(Home):
         for *above, name in self.links.paths(place.entry) if place.entry is not None else ():
             parent = self._known(tuple(above), {})
             if parent is not None and parent.children.get(name) is place:
-                del parent.children[name]
+                parent.remove_child(name)
                 stale.append((parent.ino, name))
         return stale
 
@@ -489,7 +494,7 @@ def detach(place: LivePlace) -> None:
     place.is_detached = True
     parent = place.parent
     if parent is not None and parent.children.get(place.name) is place:
-        del parent.children[place.name]
+        parent.remove_child(place.name)
 
 
 def same_home(one: LivePlace, other: LivePlace) -> Home:

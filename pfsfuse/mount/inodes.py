@@ -1,13 +1,19 @@
 """
 The inode table: numbers for places, and the kernel's lookup counts.
 
-Numbers are never used twice while the mount lives.  A place leaves the table when the kernel has
-forgotten every look-up of it; only then may it be dropped, whatever became of its name.
+A place leaves the table when the kernel has forgotten every look-up of it; only then may it be
+dropped, whatever became of its name.  No two places in the table have one number.
+
+A number follows from that of the directory and the name, if it is free.  So a file has the same one
+when the kernel comes back to it, and after the next mount, though nothing keeps it: programs that
+make backups tell by it whether they know a file.
 """
 
 from __future__ import annotations
 
 import weakref
+
+from xxhash import xxh3_64_intdigest
 
 from ..errors import NotFoundError
 from ..trees.entry import Entry
@@ -15,6 +21,9 @@ from ..trees.links import group_of
 from .places import FrozenPlace, LivePlace, Place
 
 ROOT = 1
+
+_OTHERS = 1 << 48
+"""Numbers from here on are for places whose own number is taken; smaller ones follow from names."""
 
 
 class StaleInodeError(NotFoundError):
@@ -26,11 +35,12 @@ class Inodes:
 
     def __init__(self, root: Place) -> None:
         self._places: dict[int, Place] = {}
-        self._next = ROOT
+        self._next_free = _OTHERS
         self._frozen_files: weakref.WeakValueDictionary[tuple[str, tuple[bytes, ...], Entry], FrozenPlace] = (
             weakref.WeakValueDictionary()
         )
-        self.enter(root)
+        root.ino = ROOT
+        self._places[ROOT] = root
 
     def place(self, ino: int) -> Place:
         """Return what *ino* stands for."""
@@ -39,13 +49,20 @@ class Inodes:
         except KeyError:
             raise StaleInodeError(f"inode {ino} is not known") from None
 
-    def enter(self, place: Place) -> Place:
-        """Give *place* a number if it has none, and keep it until it is forgotten."""
-        if place.ino == 0:
-            place.ino = self._next
-            self._next += 1
+    @staticmethod
+    def number(parent: Place, name: bytes) -> int:
+        """Return the number that a name gets if it is free."""
+        return xxh3_64_intdigest(name, parent.ino) & (_OTHERS - 1) | _OTHERS >> 1
+
+    def _enter(self, place: Place, parent: Place, name: bytes) -> None:
+        """Keep *place* until it is forgotten, and give it a number if it has none."""
+        if place.ino == 0 or place.ino in self._places:
+            number = self.number(parent, name)
+            if number in self._places:
+                number = self._next_free
+                self._next_free += 1
+            place.ino = number
         self._places[place.ino] = place
-        return place
 
     def frozen(self, label: str, path: tuple[bytes, ...], entry: Entry, *, is_directory: bool) -> FrozenPlace:
         """
@@ -63,9 +80,10 @@ class Inodes:
             found = self._frozen_files[key] = FrozenPlace(label, path, entry)
         return found
 
-    def looked_up(self, place: Place) -> None:
-        """Note that the kernel was told of *place*."""
-        self.enter(place)
+    def looked_up(self, place: Place, parent: Place, name: bytes) -> None:
+        """Note that the kernel was told of *place*, under *name* in *parent*."""
+        if place.lookups == 0:
+            self._enter(place, parent, name)
         place.lookups += 1
 
     def forget(self, ino: int, count: int) -> Place | None:
@@ -95,5 +113,5 @@ def _let_go(place: LivePlace) -> None:
         parent = current.parent
         if parent is None or parent.children.get(current.name) is not current:
             return
-        del parent.children[current.name]
+        parent.remove_child(current.name)
         current = parent if parent.lookups <= 0 and parent.parent is not None else None

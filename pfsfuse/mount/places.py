@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import itertools
 import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..trees.entry import Entry, Kind, device_number
@@ -32,7 +34,10 @@ FOREVER = 1e9
 BRIEFLY = 1.0
 """Seconds that the kernel may keep names of repos and branches."""
 
-TYPES = {
+# A member of an enum costs several times as much as an int.
+_FILE, _DIRECTORY, _SYMLINK = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.SYMLINK)
+
+TYPES: dict[int, int] = {
     Kind.FILE: stat.S_IFREG,
     Kind.DIRECTORY: stat.S_IFDIR,
     Kind.SYMLINK: stat.S_IFLNK,
@@ -41,7 +46,7 @@ TYPES = {
     Kind.CHARACTER: stat.S_IFCHR,
     Kind.BLOCK: stat.S_IFBLK,
 }
-KINDS = {kind_bits: kind for kind, kind_bits in TYPES.items()}
+KINDS = {kind_bits: Kind(kind) for kind, kind_bits in TYPES.items()}
 
 
 @dataclass(slots=True)
@@ -72,13 +77,17 @@ class Attributes:
 class Place:
     """An inode."""
 
-    __slots__ = ("__weakref__", "ino", "lookups")
+    __slots__ = ("__weakref__", "handles", "ino", "is_given", "lookups")
 
     def __init__(self) -> None:
         self.ino = 0
         """Set when the place is entered into the inode table."""
         self.lookups = 0
         """How often the kernel was told of it; it may be dropped when they are all forgotten."""
+        self.handles = 0
+        """How often it is open."""
+        self.is_given = False
+        """Whether the kernel was given its bytes unasked."""
 
     @property
     def is_directory(self) -> bool:
@@ -154,6 +163,9 @@ class FrozenPlace(Place):
         return attributes_of(self.ino, self.entry)
 
 
+_NO_CHILDREN: Mapping[bytes, LivePlace] = MappingProxyType({})
+
+
 class LivePlace(Place):
     """Something below a branch or below a container's /pfs/out."""
 
@@ -162,7 +174,10 @@ class LivePlace(Place):
         "shifts",
     )  # fmt: skip
 
+    children: Mapping[bytes, LivePlace]
+
     def __init__(self, home: Home, parent: LivePlace | None, name: bytes) -> None:
+        # Millions of these may be there, most of them of files that nobody writes.
         super().__init__()
         self.home = home
         self.parent = parent
@@ -172,13 +187,13 @@ class LivePlace(Place):
         self.overlay: Overlay | None = None
         self.entry: Entry | None = None
         """What the newest commit has, when nothing is staged."""
-        self.children: dict[bytes, LivePlace] = {}
-        """The places below that the kernel knows."""
+        self.children = _NO_CHILDREN
+        """The places below that the kernel knows; a dictionary of its own from the first one on."""
         self.is_detached = False
         self.follows: LivePlace | None = None
         """The place that took over the name when another process changed the file under this inode."""
-        self.followers: list[LivePlace] = []
-        self.shifts: list[tuple[int, int]] = []
+        self.followers: Sequence[LivePlace] = ()
+        self.shifts: Sequence[tuple[int, int]] = ()
         """
         (size, count): `count` bytes were appended by another process when the kernel knew `size`.
 
@@ -217,6 +232,17 @@ class LivePlace(Place):
             names.append(place.name)
             place = place.parent
         return tuple(reversed(names))
+
+    def add_child(self, name: bytes, place: LivePlace) -> None:
+        """Have *name* in this directory stand for *place*."""
+        if not isinstance(self.children, dict):
+            self.children = {}
+        self.children[name] = place
+
+    def remove_child(self, name: bytes) -> None:
+        """Forget what *name* stands for."""
+        if isinstance(self.children, dict):
+            self.children.pop(name, None)
 
     def show(self, found: Node | Entry, overlay: Overlay | None) -> None:
         """Have the place stand for *found*, which is staged in *overlay* or committed."""
@@ -263,7 +289,8 @@ class LivePlace(Place):
 
     def cut(self, size: int) -> None:
         """Forget of `shifts` what is gone because the file was cut to *size* bytes."""
-        left, before = [], 0
+        left: list[tuple[int, int]] = []
+        before = 0
         for kernel_size, count in sorted(self.shifts):
             start = kernel_size + before
             kept = max(0, min(count, size - start))
@@ -279,27 +306,20 @@ class LivePlace(Place):
 
 def attributes_of(ino: int, entry: Entry) -> Attributes:
     """Return the attributes of something committed."""
-    kind = Kind(entry.kind)
-    directory = kind is Kind.DIRECTORY
-    device = kind in (Kind.CHARACTER, Kind.BLOCK)
+    kind, size, rdev, links = entry.kind, entry.size, 0, 1
+    if kind != _FILE:
+        rdev = device_number(entry)
+        if kind != _SYMLINK:
+            size = 0
+        if kind == _DIRECTORY:
+            links = 2
+    if entry.more is not None:
+        # A directory has its own name, its `.`, and the `..` of those in it.
+        links = 2 + entry.more.directories if kind == _DIRECTORY else max(entry.more.names, 1)
+    mtime_ns = entry.mtime_ns
     return Attributes(
-        ino,
-        TYPES[kind] | entry.mode,
-        _links(entry),
-        entry.uid,
-        entry.gid,
-        0 if directory or device else entry.size,
-        entry.mtime_ns,
-        entry.mtime_ns,
-        device_number(entry),
+        ino, TYPES[kind] | entry.mode, links, entry.uid, entry.gid, size, mtime_ns, mtime_ns, rdev
     )
-
-
-def _links(entry: Entry) -> int:
-    """Return the link count: of a directory its own name, its `.` and the `..` of those below."""
-    if entry.kind == Kind.DIRECTORY:
-        return 2 if entry.more is None else 2 + entry.more.directories
-    return 1 if entry.more is None else max(entry.more.names, 1)
 
 
 def attributes_of_node(ino: int, node: Node) -> Attributes:

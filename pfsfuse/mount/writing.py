@@ -121,6 +121,25 @@ class Writing:
         made = put_without_mount(self._store, self._trees, ref, changes, description=description)
         return made.id, made.is_finished
 
+    def snapshot(self, ref: BranchRef) -> Entry:
+        """
+        Return the tree that the open commit of a branch has now; NoOpenCommitError.
+
+        It is the tree that the commit would be finished with, so who reads it finds the same afterwards.
+        """
+        return self._ask(lambda mount: mount.snapshot(ref), lambda: self._snapshot(ref))
+
+    def _snapshot(self, ref: BranchRef) -> Entry:
+        owner = Owner(self._store, self._trees)
+        half: list[BranchRef] = []
+        try:
+            opened = _open(owner, ref)
+            # What may be half of a copy does not become whole by being looked at.
+            half += [ref] if opened.is_recovered else []
+            return opened.overlay.seal()
+        finally:
+            owner.close(half=half)
+
     def barrier(self) -> bool:
         """Return when a mount, if one runs, shows all that was committed before; say whether one runs."""
         try:

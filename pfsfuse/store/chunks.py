@@ -37,19 +37,21 @@ from ..ids import ChunkId, chunk_id
 from . import codec
 from .condemned import Condemned
 from .holds import Holds
-from .index import Index, ReadTxn, Table, WriteTxn
+from .index import Index, ReadTxn, Table, WriteTxn, decode_batch, sequence_key
 from .objects import ObjectKind
 from .packs import (
     JOURNAL,
     PACK_BYTES,
     DamagedPackError,
     Location,
+    PackFile,
     PackGoneError,
     PackReader,
     PackState,
     PackWriter,
     Record,
     TornPackError,
+    every_record,
     pack_path,
 )
 
@@ -234,31 +236,76 @@ class Chunks:
 
     def _take_pack(self) -> PackWriter:
         """Take an unsealed pack that nobody writes, or begin a new one."""
+        for number in self._unsealed():
+            taken = self._try_pack(number)
+            if taken is not None:
+                return taken
+        while True:
+            try:
+                return PackWriter(self._folder, self._next_number(), self._store_id)
+            except BlockingIOError:
+                # Another process saw the new file before this one had locked it, and writes it now.
+                continue
+
+    def _unsealed(self) -> list[int]:
         with self._index.read() as txn:
-            unsealed = [
+            found = [
                 int.from_bytes(key, "big")
                 for key, state in txn.scan(Table.PACKS)
-                if state[0] == PackState.OPEN
-                and int.from_bytes(key, "big") not in self._sealed
-                and int.from_bytes(key, "big") not in self._condemned.packs
+                if state[0] == PackState.OPEN and int.from_bytes(key, "big") not in self._condemned.packs
             ]
-        for number in unsealed:
-            if not pack_path(self._folder, number).exists():
-                # Begun and not written yet by another process, or lost; never to be mixed with what is new.
-                continue
-            try:
-                return PackWriter(self._folder, number, self._store_id)
-            except BlockingIOError:
-                continue
-            except (TornPackError, DamagedPackError) as error:
-                log.error("%s; it is not written any more", error)
-                self._sealed.append(number)
+        return [number for number in found if number not in self._sealed]
+
+    def _try_pack(self, number: int) -> PackWriter | None:
+        """Take a pack, if it can be written and nobody does."""
+        if not pack_path(self._folder, number).exists():
+            # Begun and not written yet by another process, or lost; never to be mixed with what is new.
+            return None
+        try:
+            return PackWriter(
+                self._folder, number, self._store_id, durable_end=lambda: self._durable_end(number)
+            )
+        except BlockingIOError:
+            return None
+        except (TornPackError, DamagedPackError) as error:
+            log.error("%s; it is not written any more", error)
+            self._sealed.append(number)
+            return None
+
+    def recover(self) -> None:
+        """Cut off what a power cut has torn of packs, before it looks like damage."""
+        with self._lock:
+            for number in self._unsealed():
+                taken = self._try_pack(number)
+                if taken is not None:
+                    taken.close()
+
+    def _durable_end(self, number: int) -> int:
+        """Return up to where a pack is durable for certain: what the index has, and batches that left the outbox."""
+        end = 0
+        with self._index.read() as txn:
+            for _, value in txn.scan(Table.OBJECTS):
+                found = Location.decode(value)
+                if found.pack == number:
+                    end = max(end, found.offset + found.stored)
+        pack = PackFile(self._folder, number, self._store_id)
+        for record, payload in every_record(pack):
+            if record.kind == JOURNAL and self._is_confirmed(record, payload):
+                end = max(end, record.offset + record.stored)
+        return end
+
+    def _is_confirmed(self, record: Record, payload: bytes) -> bool:
+        sequence, _ = decode_batch(codec.decode(record.codec, payload, record.raw))
+        with self._index.read() as txn:
+            return sequence <= txn.sequence() and txn.get(Table.OUTBOX, sequence_key(sequence)) is None
+
+    def _next_number(self) -> int:
         with self._index.write() as txn:
             raw = txn.get(Table.META, _NEXT_PACK)
             number = int.from_bytes(raw, "big") if raw else 1
             txn.put(Table.META, _NEXT_PACK, (number + 1).to_bytes(4, "big"))
             txn.put(Table.PACKS, number.to_bytes(4, "big"), bytes([PackState.OPEN]))
-        return PackWriter(self._folder, number, self._store_id)
+        return number
 
     # What is stored elsewhere already, compressed as it is
 

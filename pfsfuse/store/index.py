@@ -30,6 +30,8 @@ import xxhash
 
 from ..errors import OutOfSpaceError, StoreError
 from . import condemned
+from .boot import this_boot
+from .packs import sync_folder
 
 MAP_SIZE = 1 << 40
 """The same in every process; costs address space only."""
@@ -315,14 +317,19 @@ _IDENTITY = struct.Struct("<IQ")
 
 
 def process_identity(pid: int) -> bytes:
-    """Return what tells a process from all others since boot: id and start time; zeros if it is dead."""
+    """
+    Return what tells a process from all others: id, and start time mixed with the life of the machine.
+
+    Zeros if it is dead.  The same id and start time may come again when the machine is started anew.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             line = file.read()
     except OSError:
         return bytes(_IDENTITY.size)
     # proc(5): field 22 is the start time; field 3 is the first behind the name in parentheses.
-    return _IDENTITY.pack(pid, int(line[line.rfind(b")") + 2 :].split()[19]))
+    started = int(line[line.rfind(b")") + 2 :].split()[19])
+    return _IDENTITY.pack(pid, started ^ int.from_bytes(this_boot()[:8], "little"))
 
 
 def join_outbox(identity: bytes, batch: bytes) -> bytes:
@@ -361,6 +368,7 @@ class Index:
         path.mkdir(mode=0o700, exist_ok=True)
         self._owner = os.getpid()
         self.path = path
+        is_new = not data_path(path).exists()
         try:
             self._env = lmdb.open(
                 os.fspath(path),
@@ -370,6 +378,9 @@ class Index:
                 readahead=False,
                 mode=0o600,
             )
+            if is_new:
+                # LMDB syncs the file, and not its name.
+                sync_folder(path)
             self._check_length()
             self._env.reader_check()
             self._tables: dict[Table, Any] = {

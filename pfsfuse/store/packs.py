@@ -32,7 +32,8 @@ import os
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -303,6 +304,17 @@ def read_record(file: BinaryIO, pack: PackFile, record: Record) -> bytes:
     return found[1]
 
 
+def every_record(pack: PackFile) -> Iterator[tuple[Record, bytes]]:
+    """Yield every whole record, also those behind damage."""
+    start: int | None = HEADER.size
+    while start is not None:
+        try:
+            yield from scan(pack, start)
+            return
+        except TornPackError as error:
+            start = find_next_record(pack, error.offset + 1)
+
+
 def find_next_record(pack: PackFile, start: int, *, size: int | None = None) -> int | None:
     """Return where the next whole record begins, from *start* on; for reading on behind damage."""
     step = 1 << 20
@@ -346,8 +358,15 @@ class PackWriter:
     bytes go to the file in writes of about 1 MiB, and when somebody reads or syncs.
     """
 
-    def __init__(self, folder: Path, number: int, store_id: bytes) -> None:
-        """Take the pack; BlockingIOError if another process has it, DamagedPackError (P5)."""
+    def __init__(
+        self, folder: Path, number: int, store_id: bytes, *, durable_end: Callable[[], int] | None = None
+    ) -> None:
+        """
+        Take the pack; BlockingIOError if another process has it, DamagedPackError (P5).
+
+        *durable_end* says up to where the pack is known to be durable.  It is asked only if there are
+        bytes that are no record; without it every whole record counts as durable.
+        """
         self.pack = PackFile(folder, number, store_id)
         self.number = number
         self.path = self.pack.path
@@ -375,23 +394,37 @@ class PackWriter:
                 self._end = HEADER.size
                 sync_folder(folder)
             else:
-                self._written = self._end = self._recover()
+                self._written = self._end = self._recover(durable_end)
         except BaseException:
             os.close(self.fd)
             raise
         self._synced = 0
+        self._durable = self._written
+        """Up to here others may refer to what is in the pack."""
 
-    def _recover(self) -> int:
-        """Find the end of the last whole record and cut off what a crash tore; return the end."""
-        check_pack_header(self.pack)
+    def _recover(self, durable_end: Callable[[], int] | None) -> int:
+        """
+        Find the end of the last whole record and cut off what a crash tore; return the end.
+
+        A killed process tears the tail.  A power cut takes any part of what was not synced, so whole records
+        may be behind a gap; they are cut off with it, for nothing refers to what was not synced.
+        """
+        try:
+            check_pack_header(self.pack)
+        except TornPackError:
+            if durable_end is None or durable_end() > 0:
+                raise
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, self.pack.header(), 0)
+            return HEADER.size
         end = HEADER.size
         try:
             for record, _ in scan(self.pack):
                 self._entries.append(record)
                 end = record.offset + record.stored
         except TornPackError as error:
-            # A crash tears the tail that no sync covered: nothing refers to it.  Damage can be anywhere.
-            if find_next_record(self.pack, error.offset + 1) is not None:
+            behind = find_next_record(self.pack, error.offset + 1)
+            if behind is not None and (durable_end is None or durable_end() > error.offset):
                 raise DamagedPackError(self.path, error.offset) from error
         os.ftruncate(self.fd, end)
         return end
@@ -460,8 +493,11 @@ class PackWriter:
                     f"{self.path} could not be made durable: {error.strerror}; "
                     "check the disk, then start pfs again"
                 )
+                # Nothing refers to what was not synced; what the disk has of it would look like damage later.
+                with suppress(OSError):
+                    os.ftruncate(self.fd, self._durable)
                 raise self._failed from error
-            self._synced = upto
+            self._synced = self._durable = upto
 
     def seal(self) -> None:
         """Write the footer and make the pack durable; nothing can be appended afterwards."""

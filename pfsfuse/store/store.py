@@ -16,10 +16,13 @@ it to a pack; so the packs alone always suffice to rebuild an index that had bee
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
 import secrets
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -30,6 +33,7 @@ import msgspec
 
 from ..errors import ConflictError, OutOfSpaceError, StoreError
 from . import chunker
+from .boot import this_boot
 from .chunks import Chunks
 from .codec import Compression
 from .index import Index, ReadTxn, Table, WriteTxn, data_path, sequence_key, split_outbox
@@ -40,6 +44,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 INDEX = "index"
 PACKS = "packs"
+_FOLDERS = (PACKS, "staging", "run", "run/wake")
 
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "afs", "lustre", "9p"}
@@ -78,11 +83,12 @@ class Store:
         _refuse_network_file_system(root)
         self.format = read_or_make_format(root)
         self.id = store_id(root, self.format)
-        for name in ("packs", "staging", "run", "run/wake"):
-            (root / name).mkdir(mode=0o700, exist_ok=True)
+        _make_folders(root)
         self._open_lock = lock_store(root, exclusive=alone)
         try:
-            _refuse_lost_index(root)
+            if not data_path(root / INDEX).exists():
+                _refuse_lost_index(root)
+                _make_index(root)
             self._index = Index(root / INDEX)
         except BaseException:
             os.close(self._open_lock)
@@ -92,6 +98,7 @@ class Store:
         self._journaled: list[int] = []
         """Batches that this process has synced to a pack and can take out of the outbox."""
         self._after_write: list[Callable[[], None]] = []
+        self._recover_from_power_cut()
         self._empty_outbox()
 
     @property
@@ -189,6 +196,14 @@ class Store:
         else:
             self._journaled.append(sequence)
 
+    def _recover_from_power_cut(self) -> None:
+        """The first to open the store in a life of the machine looks at what the end of the last one has left."""
+        known = self.run / "boot"
+        boot = this_boot().hex()
+        if not known.exists() or known.read_text() != boot:
+            self.chunks.recover()
+            known.write_text(boot)
+
     def _empty_outbox(self) -> None:
         """Write batches to a pack that a crash of their writer kept from it."""
         with self.read() as txn:
@@ -223,6 +238,15 @@ class Store:
                 os.close(self._open_lock)
 
 
+def _make_folders(root: Path) -> None:
+    """Make what is missing, and have it survive power loss before anything in it is promised."""
+    missing = [name for name in _FOLDERS if not (root / name).is_dir()]
+    for name in missing:
+        (root / name).mkdir(mode=0o700, exist_ok=True)
+    if missing:
+        sync_folder(root)
+
+
 def lock_store(root: Path, *, exclusive: bool) -> int:
     """
     Lock the store and return the descriptor that holds the lock.
@@ -246,8 +270,25 @@ def lock_store(root: Path, *, exclusive: bool) -> int:
 
 def _refuse_lost_index(root: Path) -> None:
     """An empty index beside packs would number batches and packs from the start, and ruin both."""
-    if not data_path(root / INDEX).exists() and any((root / PACKS).iterdir()):
+    if any((root / PACKS).iterdir()):
         raise StoreError(f"the store in {root} has lost its index; `pfs fsck --rebuild-index` makes it anew")
+
+
+def _make_index(root: Path) -> None:
+    """
+    Make the index of a new store, so that after a power cut there is a whole one or none.
+
+    Two processes may do so at once: rename lets exactly one of the two win.
+    """
+    draft = Path(tempfile.mkdtemp(prefix="index-", dir=root / "run"))
+    Index(draft).close()
+    try:
+        draft.rename(root / INDEX)
+    except OSError as error:
+        shutil.rmtree(draft)
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise StoreError(f"{root / INDEX} cannot be made: {error.strerror}") from error
+    sync_folder(root)
 
 
 def read_or_make_format(root: Path) -> Format:
@@ -292,7 +333,7 @@ def store_id(root: Path, found: Format) -> bytes:
 
 
 def _make_format(root: Path, path: Path) -> Format:
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_root(root)
     others = [e.name for e in root.iterdir() if e.name != "run" and not e.name.startswith(".format")]
     if others and path.exists():
         # Another process made the store while this one looked.
@@ -317,6 +358,14 @@ def _make_format(root: Path, path: Path) -> Format:
         draft.unlink()
     sync_folder(root)
     return made
+
+
+def _make_root(root: Path) -> None:
+    """Make the folder of a new store; whatever of its path is new survives power loss."""
+    missing = [each for each in (root, *root.parents) if not each.exists()]
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in missing:
+        sync_folder(each.parent)
 
 
 def _refuse_network_file_system(root: Path) -> None:

@@ -63,6 +63,13 @@ def diff(
             ahead.pop()
 
 
+def differing_names(
+    trees: Trees, old: Entry | None, new: Entry | None
+) -> Iterator[tuple[bytes, Entry | None, Entry | None]]:
+    """Yield the names whose entries differ in any way in two directories, in order; None has no names."""
+    return _Comparison(trees, by_content=False).pairs(old, new)
+
+
 class _Comparison:
     def __init__(self, trees: Trees, *, by_content: bool) -> None:
         self._trees = trees

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -22,7 +23,15 @@ from ..errors import ConflictError, InvalidNameError, NotFoundError, ReadOnlyErr
 from ..ids import BranchName, CommitId, RepoName, is_commit_id, new_commit_id, parse_commit_id
 from ..store.index import ReadTxn, Table, WriteTxn
 from ..trees.entry import Entry
-from .branches import BranchNotFoundError, StaleHeadError, branch, create_branch, find_branch, put_branch
+from .branches import (
+    MASTER,
+    BranchNotFoundError,
+    StaleHeadError,
+    branch,
+    create_branch,
+    find_branch,
+    put_branch,
+)
 from .model import (
     Branch,
     BranchRef,
@@ -114,25 +123,70 @@ def base_root(txn: ReadTxn, record: Commit) -> Entry | None:
 
 
 def list_commits(
-    txn: ReadTxn, repo_name: RepoName, *, branch_name: str | None = None, number: int = 0
+    txn: ReadTxn,
+    repo_name: RepoName,
+    *,
+    branch_name: str | None = None,
+    number: int = 0,
+    after: Commit | None = None,
+    up_to: Commit | None = None,
+    oldest_first: bool = False,
+    origin: Origin | None = None,
+    started_before_ns: int | None = None,
 ) -> list[Commit]:
     """
     Return commits newest first: a branch's own line with its open commit, or all of a repo.
 
-    *number* limits the list; 0 does not.
+    A line begins at *up_to*, if given, and ends before *after*; CommitNotFoundError if it never meets
+    that one.  *number* limits the list, once it is in its order; 0 does not.
     """
-    if branch_name is None:
+    if branch_name is None and up_to is None and after is None:
         repo(txn, repo_name)
-        found = list(all_commits(txn, repo_name))
-        found.sort(key=lambda c: (c.started_ns, c.id), reverse=True)
+        found = all_commits(txn, repo_name)
     else:
-        record = branch(txn, repo_name, branch_name)
-        found = [commit(txn, repo_name, record.open)] if record.open is not None else []
-        for ancestor in ancestors(txn, head_of(txn, record)):
-            if number and len(found) >= number:
-                break
-            found.append(ancestor)
+        found = _line(txn, repo_name, branch_name, after, up_to)
+    wanted = (
+        each
+        for each in found
+        if (origin is None or each.origin is origin)
+        and (started_before_ns is None or each.started_ns < started_before_ns)
+    )
+    if branch_name is None and up_to is None and after is None:
+        return _cut(sorted(wanted, key=lambda c: (c.started_ns, c.id), reverse=not oldest_first), number)
+    if not oldest_first:
+        return list(islice(wanted, number or None))
+    return _cut(list(wanted)[::-1], number)
+
+
+def _cut(found: list[Commit], number: int) -> list[Commit]:
     return found[:number] if number else found
+
+
+def _line(
+    txn: ReadTxn, repo_name: RepoName, branch_name: str | None, after: Commit | None, up_to: Commit | None
+) -> Iterator[Commit]:
+    """Yield a line of commits, newest first, from *up_to* or the newest of the branch to before *after*."""
+    if up_to is not None:
+        start = ancestors(txn, up_to)
+    else:
+        record = branch(txn, repo_name, branch_name or MASTER)
+        if record.open is not None:
+            yield commit(txn, repo_name, record.open)
+        start = ancestors(txn, head_of(txn, record))
+    for ancestor in start:
+        if after is not None and ancestor.id == after.id:
+            return
+        yield ancestor
+    if after is not None:
+        raise CommitNotFoundError(f"commit {after.ref} is not on this line")
+
+
+def describe_commit(txn: WriteTxn, ref: CommitRef, description: str) -> Commit:
+    """Give a commit another description; what is in it stays as it is."""
+    record = commit(txn, ref.repo, ref.commit)
+    changed = msgspec.structs.replace(record, description=description)
+    replace_commit(txn, record, changed)
+    return changed
 
 
 def start_commit(
@@ -146,6 +200,7 @@ def start_commit(
     description: str = "",
     explicit: bool = False,
     placeholder: bool = False,
+    merged: CommitId | None = None,
 ) -> Commit:
     """
     Open a commit on a branch, making the branch if it is new, and return the commit.
@@ -171,6 +226,7 @@ def start_commit(
         provenance=tuple(provenance),
         explicit=explicit,
         placeholder=placeholder,
+        merged=merged,
     )
     if find_commit(txn, repo_name, made.id) is not None:
         raise ConflictError(f"commit {made.ref} exists already; a repo has one commit of each id")

@@ -142,6 +142,8 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     """Its content was given up (removal.py); what it was made from and when is still known."""
     triggered: tuple[BranchName, ...] = ()
     """The branches that its finish moved to it."""
+    merged: CommitId | None = None
+    """What was merged into it, beside its parent (merging.py); it may have been taken away since."""
 
     @property
     def is_finished(self) -> bool:

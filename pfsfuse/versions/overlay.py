@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -161,6 +162,11 @@ class Overlay(StagedTree):
         self.do_remove(directory, name, now)
         return found
 
+    def doubtful_files(self) -> list[StagedFile]:
+        """Return files that were not synced when the power failed: bytes of them may be missing."""
+        files = (node for node in self.nodes.values() if isinstance(node, StagedFile))
+        return [file for file in files if file.is_doubtful]
+
     def remove_tree(self, directory: StagedDirectory, name: bytes) -> Found | None:
         """Remove a name with everything below it; None if it is not there."""
         found = self.lookup(directory, name)
@@ -303,7 +309,7 @@ class Overlay(StagedTree):
         if file is not None:
             self.save(file)
             if file.spill is not None:
-                steps.append(file.spill.sync_step())
+                steps += [file.spill.sync_step(), partial(self._log, "sy", file.number, self.journal.end)]
         steps.append(self.journal.sync)
 
         def sync() -> None:

@@ -88,8 +88,7 @@ def update_project(txn: WriteTxn, name: str, *, description: str) -> Project:
 
 
 def remove_project(txn: WriteTxn, name: str) -> None:
-    """Remove a project without repos; ProjectNotFoundError, ProjectNotEmptyError.  `default` loses its description."""
-    project(txn, name)
+    """Remove the record of a project that has no repos (any more); ProjectNotEmptyError."""
     if any(project_of(key.decode()) == name for key, _ in txn.scan(Table.REPOS)):
         raise ProjectNotEmptyError(
             f"project {name} has repos; delete them first, or use --force to delete all of them"

@@ -153,9 +153,11 @@ def delete_project(txn: WriteTxn, name: str, *, force: bool = False) -> None:
     """
     Delete a project; ProjectNotEmptyError if it has repos, unless *force*: then these are deleted, too.
 
-    Repos of other projects that are made from them lose the provenance.
+    Repos of other projects that are made from them lose the provenance.  `default` only loses its
+    repos and its description.  ProjectNotFoundError.
     """
+    project(txn, name)
     if force:
-        for each in list(repos(txn, project=project(txn, name).name)):
+        for each in list(repos(txn, project=name)):
             delete_repo(txn, each.name, force=True)
     remove_project(txn, name)

@@ -120,7 +120,7 @@ class StagedFile(Node):
     """
 
     __slots__ = (
-        "base_size", "buffer", "contents", "in_journal", "journaled", "kept_prefix", "path_base",
+        "base_size", "buffer", "contents", "in_journal", "is_doubtful", "journaled", "kept_prefix", "path_base",
         "saved_version", "sealed_contents", "sealed_version", "size", "spill", "version",
     )  # fmt: skip
 
@@ -136,6 +136,8 @@ class StagedFile(Node):
         self.buffer: bytearray | None = None
         self.in_journal: tuple[int, int] | None = None
         """(offset, length) of the bytes in the journal."""
+        self.is_doubtful = False
+        """A power cut may have taken bytes that were written: they were not synced."""
         self.journaled = 0
         """How many bytes of it were put into the journal, all versions together."""
         self.spill: Spill | None = None

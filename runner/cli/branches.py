@@ -1,4 +1,4 @@
-"""`pfs create|list|inspect|delete branch`."""
+"""`pfs create|list|inspect|update|delete branch`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from typing import Annotated
 import msgspec
 import typer
 
-from pfsfuse.ids import RepoName
+from pfsfuse.ids import CommitId, RepoName
+from pfsfuse.names import check_repo_name
+from pfsfuse.store.index import ReadTxn
 from pfsfuse.versions import branches
-from pfsfuse.versions.model import Branch, Trigger
+from pfsfuse.versions.branches import HeadOfOtherRepoError
+from pfsfuse.versions.commits import resolve
+from pfsfuse.versions.model import Branch, BranchRef, Trigger
+from pfsfuse.versions.repos import repo as find_repo
 from pfsfuse.versions.requests import CreateBranch, DeleteBranch
 from pfsfuse.versions.triggers import InvalidTriggerError
+from pfsfuse.versions.wiring import make_branch
 
-from .names import branch_name, commit_name
+from .names import branch_name
 from .screen import local_time, when
 from .session import Session
 
@@ -38,17 +44,27 @@ class ShownBranch(msgspec.Struct):
     head: str | None
     open: str | None
     provenance: list[str]
+    """The branches that it is made from, directly; `all_provenance` has those behind them, too."""
+    all_provenance: list[str]
+    subvenance: list[str]
+    """The branches that are made from it, directly; `all_subvenance` has those behind them, too."""
+    all_subvenance: list[str]
+    propagated: bool
     trigger: ShownTrigger | None
     created: datetime | None
 
 
-def shown_branch(branch: Branch) -> ShownBranch:
+def shown_branch(txn: ReadTxn, branch: Branch) -> ShownBranch:
     return ShownBranch(
         branch.repo,
         branch.name,
         branch.head.hex() if branch.head else None,
         branch.open.hex() if branch.open else None,
         [str(source) for source in branch.provenance],
+        [str(source) for source in branches.all_provenance(txn, branch.ref)],
+        [str(user) for user in branches.subvenance(txn, branch.ref)],
+        [str(user.ref) for user in branches.downstream(txn, [branch.ref])],
+        branch.propagated,
         msgspec.convert(branch.trigger, ShownTrigger, from_attributes=True) if branch.trigger else None,
         when(branch.created_ns),
     )
@@ -73,20 +89,22 @@ def said(trigger: ShownTrigger | None) -> str:
 
 
 Name = Annotated[str, typer.Argument(metavar="REPO@BRANCH", help="The branch.")]
+Head = Annotated[
+    str | None, typer.Option(help="The commit that it names: an id, or a branch of the same repo.")
+]
+Provenance = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--provenance", "-p", metavar="REPO@BRANCH", help="A branch that it is made from; repeatable."
+    ),
+]
 
 
 def create_branch(
     session: Session,
     name: Name,
-    head: Annotated[
-        str | None, typer.Option(help="The commit that it names: an id, or a branch of the same repo.")
-    ] = None,
-    provenance: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--provenance", "-p", metavar="REPO@BRANCH", help="A branch that it is made from; repeatable."
-        ),
-    ] = None,
+    head: Head = None,
+    provenance: Provenance = None,
     trigger: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +127,12 @@ def create_branch(
     ] = "",
     trigger_all: Annotated[bool, typer.Option("--trigger-all", help="… all of it holds, not any.")] = False,
 ) -> None:
-    """Create a branch."""
+    """
+    Create a branch, or move one that exists to another commit, or have it made from other branches.
+
+    A branch that is made from others gets a commit of every change of these, at once, with the
+    content that it has; nobody writes it.
+    """
     conditions = {
         "cron_spec": trigger_cron,
         "rate_limit_spec": trigger_rate_limit,
@@ -119,28 +142,62 @@ def create_branch(
     }
     if trigger is None and any(conditions.values()):
         raise InvalidTriggerError("a trigger needs the branch that it looks at: --trigger BRANCH")
+    ref = branch_name(name)
     session.change(
         CreateBranch(
-            branch_name(name),
-            head=_in_repo(head) if head else "",
-            provenance=tuple(branch_name(text) for text in provenance or ()),
+            ref,
+            head=_in_repo(ref, head) if head else "",
+            provenance=tuple(_sources(provenance) or ()),
             trigger=None if trigger is None else msgspec.convert({"branch": trigger, **conditions}, Trigger),
         )
     )
 
 
-def _in_repo(head: str) -> str:
-    return commit_name(head)[1] if "@" in head else head
+def update_branch(
+    session: Session,
+    name: Name,
+    head: Head = None,
+    provenance: Provenance = None,
+    no_provenance: Annotated[
+        bool, typer.Option("--no-provenance", help="It is made from nothing: people write it.")
+    ] = False,
+) -> None:
+    """Move a branch to another commit, also to an older one, or change what it is made from."""
+    ref = branch_name(name)
+    sources = [] if no_provenance else _sources(provenance)
+    if head is None and sources is None:
+        raise typer.BadParameter("say what is to change: --head, --provenance or --no-provenance")
+    with session.store.write() as txn:
+        branches.branch(txn, ref.repo, ref.branch)
+        make_branch(txn, ref, head=_head(txn, ref, head), provenance=sources)
+
+
+def _sources(provenance: list[str] | None) -> list[BranchRef] | None:
+    return [branch_name(text) for text in provenance] if provenance else None
+
+
+def _in_repo(ref: BranchRef, text: str) -> str:
+    """Return the branch or commit that --head names, which must be of the branch's own repo."""
+    named, at, rest = text.rpartition("@")
+    if at and check_repo_name(named) != ref.repo:
+        raise HeadOfOtherRepoError(
+            f"{text} is not of repo {ref.repo}: branch and head commit must belong to the same repo"
+        )
+    return rest
+
+
+def _head(txn: ReadTxn, ref: BranchRef, text: str | None) -> CommitId | None:
+    return resolve(txn, ref.repo, _in_repo(ref, text)).id if text else None
 
 
 def list_branch(
     session: Session, repo: Annotated[str, typer.Argument(metavar="REPO", help="The repo.")]
 ) -> None:
-    """List the branches of a repo."""
-    from pfsfuse.versions.repos import repo as find
-
+    """List the branches of a repo, newest first."""
     with session.store.read() as txn:
-        found = [shown_branch(each) for each in branches.branches(txn, find(txn, RepoName(repo)).name)]
+        lines = list(branches.branches(txn, find_repo(txn, RepoName(repo)).name))
+        lines.sort(key=lambda line: line.created_ns, reverse=True)
+        found = [shown_branch(txn, line) for line in lines]
     session.screen.rows(
         found,
         {
@@ -157,7 +214,7 @@ def inspect_branch(session: Session, name: Name) -> None:
     """Show a branch."""
     ref = branch_name(name)
     with session.store.read() as txn:
-        found = shown_branch(branches.branch(txn, ref.repo, ref.branch))
+        found = shown_branch(txn, branches.branch(txn, ref.repo, ref.branch))
     session.screen.record(
         found,
         {
@@ -165,6 +222,8 @@ def inspect_branch(session: Session, name: Name) -> None:
             "Head": lambda branch: branch.head or "",
             "Open commit": lambda branch: branch.open or "",
             "Made from": lambda branch: ", ".join(branch.provenance),
+            "All it is made from": lambda branch: ", ".join(branch.all_provenance),
+            "Made of it": lambda branch: ", ".join(branch.all_subvenance),
             "Trigger": lambda branch: said(branch.trigger),
             "Created": lambda branch: local_time(branch.created),
         },

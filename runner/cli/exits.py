@@ -68,6 +68,8 @@ _BY_ERROR: dict[str, Exit] = {
     "CommitFailedError": Exit.JOB_FAILED,
     "OutputConflictError": Exit.JOB_FAILED,
     "JobGoneError": Exit.NOT_FOUND,
+    "DiffCommandError": Exit.FAILURE,
+    "EditorError": Exit.FAILURE,
 }
 
 _BY_ERRNO: dict[int | None, Exit] = {

@@ -1,7 +1,8 @@
-"""`pfs create|list|inspect|delete repo`."""
+"""`pfs create|list|inspect|update|delete repo`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from pfsfuse.versions import repos
 from pfsfuse.versions.branches import branches
 from pfsfuse.versions.commits import newest_good
 from pfsfuse.versions.model import Repo
+from pfsfuse.versions.projects import project as find_project
 from pfsfuse.versions.requests import CreateRepo, DeleteRepo
 
 from .screen import ago, local_time, size, when
@@ -64,10 +66,16 @@ def create_repo(
     session.change(CreateRepo(RepoName(name), description, autocommit, update))
 
 
-def list_repo(session: Session) -> None:
-    """List the repos."""
+def list_repo(
+    session: Session,
+    project: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Only those of this project.")
+    ] = None,
+) -> None:
+    """List the repos, of all projects."""
     with session.store.read() as txn:
-        found = [shown_repo(txn, repo) for repo in repos.repos(txn)]
+        wanted = find_project(txn, project).name if project is not None else None
+        found = [shown_repo(txn, repo) for repo in repos.repos(txn, project=wanted)]
     session.screen.rows(
         found,
         {
@@ -103,6 +111,25 @@ def _autocommit(seconds: float | None) -> str:
     return "off" if seconds < 0 else f"{seconds:g}s"
 
 
+def update_repo(
+    session: Session,
+    name: Name,
+    description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
+    autocommit: Annotated[
+        float | None,
+        typer.Option(help="Seconds of quiet after which the mount finishes a commit; negative: never."),
+    ] = None,
+) -> None:
+    """Change the description of a repo, or when its commits finish by themselves; the rest stays."""
+    with session.store.write() as txn:
+        repos.update_repo(
+            txn,
+            name,
+            description=description,
+            autocommit_s=autocommit if autocommit is not None else repos.KEEP,
+        )
+
+
 def delete_repo(
     session: Session,
     name: Name,
@@ -111,4 +138,18 @@ def delete_repo(
     ] = False,
 ) -> None:
     """Delete a repo with everything in it."""
+    with session.store.read() as txn:
+        refuse_pipelines(txn, [repos.repo(txn, name).name])
     session.change(DeleteRepo(RepoName(name), force))
+
+
+def refuse_pipelines(txn: ReadTxn, names: Sequence[str]) -> None:
+    """PipelineInUseError if one of these repos is the output of a pipeline, which would go on without it."""
+    from runner.jobs.creation import PipelineInUseError
+    from runner.jobs.records import find_pipeline
+
+    for name in names:
+        if find_pipeline(txn, name) is not None:
+            raise PipelineInUseError(
+                f"repo {name} is the output of pipeline {name}; `pfs delete pipeline {name}` deletes both"
+            )

@@ -81,13 +81,13 @@ class Screen:
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
     @contextmanager
-    def progress(self, title: str) -> Iterator[Callable[[int, int, str], None]]:
+    def progress(self, title: str, *, is_wanted: bool = True) -> Iterator[Callable[[int, int, str], None]]:
         """
         Give a function that is told (done, of how many, what else to say) and moves a bar.
 
-        Nothing is shown where stderr is no terminal.
+        Nothing is shown where stderr is no terminal, or where it is not wanted.
         """
-        if self.quiet or not _is_fancy(sys.stderr):
+        if self.quiet or not is_wanted or not _is_fancy(sys.stderr):
             yield lambda _done, _total, _text: None
             return
         from rich.console import Console

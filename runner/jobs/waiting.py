@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from pfsfuse.errors import UnavailableError
-from pfsfuse.ids import RepoName
+from pfsfuse.ids import CommitId, RepoName
 from pfsfuse.store.index import ReadTxn
 from pfsfuse.store.store import Store
 from pfsfuse.versions.branches import branches, find_branch
@@ -21,10 +21,21 @@ from pfsfuse.versions.changes import LOOK_EVERY_S, Listener
 from pfsfuse.versions.commits import CommitNotFoundError, find_commit, resolve
 from pfsfuse.versions.model import BranchRef, Commit, CommitRef
 from pfsfuse.versions.removal import with_results
+from pfsfuse.versions.sets import commit_set, commits_of_set
 from runner.errors import RunnerError
 
 from .model import JobRecord, JobState
-from .records import has_read, has_readers, is_runner_up, is_settled, jobs, jobs_named, output_ref
+from .records import (
+    downstream_jobs,
+    has_read,
+    has_readers,
+    is_runner_up,
+    is_settled,
+    jobs,
+    jobs_named,
+    output_ref,
+    pipelines,
+)
 
 _LOOK_SOON_S = 0.1
 """The runner's place in the change log moves without news of its own."""
@@ -98,6 +109,37 @@ class Waiting:
                 self._expect_runner(_names(left) or f"the runner to look at {done.ref}")
         _raise_for(found)
         return done, found
+
+    def for_set(self, change_id: CommitId) -> tuple[list[Commit], list[JobRecord]]:
+        """
+        Return the commits of a change and its jobs, when all has ended.
+
+        CommitSetNotFoundError; JobFailedError if a job failed, CommitFailedError if a commit of people did.
+        """
+        with Listener(self._store) as listener:
+            with self._store.read() as txn:
+                commit_set(txn, change_id)
+                sequence = txn.sequence()
+            members: list[Commit] = []
+            found: list[JobRecord] = []
+            for _ in self._looks(listener, _LOOK_SOON_S):
+                with self._store.read() as txn:
+                    is_read = has_read(txn, sequence) or next(pipelines(txn), None) is None
+                    members = commits_of_set(txn, change_id)
+                    found = downstream_jobs(txn, change_id)
+                    left = [job for job in found if not is_settled(txn, job)]
+                opened = [commit for commit in members if not commit.is_finished]
+                if is_read and not left and not opened:
+                    break
+                if left or not opened:
+                    self._expect_runner(_names(left) or f"the runner to look at {change_id.hex()}")
+                else:
+                    self._tell(f"waiting for commit {opened[0].ref} to be finished")
+        _raise_for(found)
+        for commit in members:
+            if commit.error:
+                raise CommitFailedError(f"commit {commit.ref} failed: {commit.error}")
+        return members, found
 
     def for_job(self, text: str) -> list[JobRecord]:
         """Return the jobs that *text* means when they have ended; JobNotFoundError, JobFailedError."""

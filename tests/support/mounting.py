@@ -44,7 +44,7 @@ VFS_METHODS = [
     *("lookup", "forget", "make", "link", "remove", "rename", "readlink", "getattr", "setattr", "statfs"),
     *("opendir", "readdir", "release", "fsyncdir", "open", "read", "write", "flush", "fsync"),
 ]
-COMMITS_METHODS = ["finish", "refresh_all", "_finish", "_forget_later"]
+COMMITS_METHODS = ["finish", "refresh_all", "_finish", "forget_later"]
 
 
 class Mounted:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import trio
 
 from .device import Device
-from .protocol import INVAL_ENTRY, INVAL_INODE, Notify
+from .protocol import INVAL_ENTRY, INVAL_INODE, STORE, Notify
 
 _THREADS = 4
 
@@ -42,6 +42,15 @@ class DirectKernel:
     def _forget_inodes(self, inodes: list[int]) -> None:
         for ino in inodes:
             self._tell(Notify.INVAL_INODE, INVAL_INODE.pack(ino, 0, 0))
+
+    def store(self, ino: int, data: bytes) -> None:
+        """
+        Put *data* into the cache as the bytes of *ino*, from the first one on.
+
+        Does not block, so long as nobody has the inode open: only then may the kernel hold one of the
+        pages until a request is answered.
+        """
+        self._tell(Notify.STORE, STORE.pack(ino, 0, len(data), 0), data)
 
     def _tell(self, what: Notify, *parts: bytes) -> None:
         device = self.device

@@ -67,7 +67,7 @@ class DirectTransport:
 
     def mount(self, point: Path, requests: Requests, *, source: str, subtype: str) -> None:
         """Mount at *point*; nothing is answered yet."""
-        self._dispatch = Dispatch(requests)
+        self._dispatch = Dispatch(requests, self.kernel.store)
         self._device = self.kernel.device = open_device(point, source=source, subtype=subtype)
 
     def stop(self) -> None:
