@@ -209,7 +209,10 @@ def _head_at(txn: ReadTxn, line: Branch, before_ns: int | None) -> Commit | None
     move = last_move(txn, line)
     if before_ns is None or move is None or move.moved_ns <= before_ns:
         return head_of(txn, line)
-    return find_commit(txn, line.repo, move.before) if move.before is not None else None
+    if move.before is None:
+        return None
+    # Taken away meanwhile: what there is now is the best that can be had.
+    return find_commit(txn, line.repo, move.before) or head_of(txn, line)
 
 
 def in_order(records: Sequence[PipelineRecord]) -> Iterator[PipelineRecord]:
