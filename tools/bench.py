@@ -21,10 +21,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tools.benchmarks import data, store
 from tools.benchmarks.report import Figure, paired, read_file, run, seconds
 
-_ROOT = Path(__file__).resolve().parent.parent
-_PFS = os.fspath(_ROOT / ".venv" / "bin" / "pfs")
+_PFS = os.fspath(Path(sys.executable).parent / "pfs")
 GIB = 1 << 30
 _SMALL_FILES = 10_000
 _DATUMS = 100
@@ -40,6 +40,7 @@ class Bench:
         self.env = {**os.environ, "PFS_ROOT": os.fspath(scratch / "store")}
         self.big = scratch / "big"
         self.small = scratch / "small"
+        self.sets = {"A": scratch / "A", "B": scratch / "B"}
         self._serial = 0
 
     def pfs(self, *arguments: str) -> str:
@@ -301,7 +302,20 @@ def bench_start(bench: Bench) -> list[Figure]:
     ]
 
 
+def _of_store(work: Callable[[store.Desk], list[Figure]]) -> Callable[[Bench], list[Figure]]:
+    """Have a benchmark of the store measure with the data sets of this run, made when first needed."""
+
+    def measured(bench: Bench) -> list[Figure]:
+        for name, path in bench.sets.items():
+            if not path.exists():
+                data.SETS[name](path)
+        return work(store.Desk(bench.scratch, bench.sets["A"], bench.sets["B"], _PFS))
+
+    return measured
+
+
 BENCHES: dict[str, Callable[[Bench], list[Figure]]] = {
+    **{name: _of_store(work) for name, work in store.BENCHES.items()},
     "start": bench_start,
     "read": bench_read,
     "small": bench_small,
