@@ -20,6 +20,8 @@ MAX_PROJECT_CHARACTERS = 51
 DEFAULT_PROJECT = "default"
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
+_GLOBBING = re.compile(rb"[*?\[\]{}!()@+^]")
+
 RESERVED_REPOS = frozenset({"out", "prev"})
 """The names that a container's /pfs needs for itself (a rule of the 1.0 era)."""
 
@@ -68,6 +70,22 @@ def check_element(name: bytes) -> bytes:
     if len(name) > MAX_NAME_BYTES:
         raise NameTooLongError(f"a file name has {len(name)} bytes; at most {MAX_NAME_BYTES} are possible")
     return name
+
+
+def check_plain_path(path: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """
+    Return *path* if no element has a character with a meaning in globs; InvalidNameError.
+
+    A rule of the original for what is put through its API; the mount takes any name.
+    """
+    for name in path:
+        found = _GLOBBING.search(name)
+        if found is not None:
+            raise InvalidNameError(
+                f"{name.decode('utf-8', 'backslashreplace')!r} contains the globbing character "
+                f"{found[0].decode()!r}; rename it, or use --any-names and quote the name in patterns"
+            )
+    return path
 
 
 def split_path(path: bytes) -> tuple[bytes, ...]:

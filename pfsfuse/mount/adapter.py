@@ -32,6 +32,7 @@ from pyfuse3 import (
 
 from .errnos import number_for
 from .guard import unexpected
+from .kernel import Known
 from .places import Attributes
 from .requests import Requests
 from .vfs import Caller, Changed
@@ -212,7 +213,7 @@ class Adapter(pyfuse3.Operations):
         with errno_for("readdir", fh, start_id):
             for name, attributes, position in self._do.readdir(fh, start_id):
                 if not pyfuse3.readdir_reply(token, FileNameT(name), _entry(attributes), position):
-                    self._do.not_taken(fh, name, attributes.ino)
+                    self._do.not_taken(fh, attributes.ino)
                     return
 
     async def releasedir(self, fh: FileHandleT) -> None:
@@ -299,6 +300,9 @@ class FuseKernel:
     async def forget_inodes(self, inodes: Sequence[int]) -> None:
         if inodes:
             await trio.to_thread.run_sync(_forget_inodes, list(inodes), limiter=self._limiter)
+
+    async def let_go(self, known: Sequence[Known]) -> None:
+        await self.forget_names([(each.parent, each.name) for each in known])
 
 
 def _forget_names(names: list[tuple[int, bytes]]) -> None:

@@ -7,14 +7,18 @@ Both raise the mount's own errors, and UnavailableError when no mount runs.
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ..errors import UnavailableError
-from ..ids import CommitId
+from ..ids import CommitId, RepoName
+from ..trees.entry import Entry
 from ..versions.changes import short_address
 from ..versions.changesets import ChangeSet, encode_changes
-from ..versions.model import BranchRef
+from ..versions.model import BranchRef, CommitRef
 from . import wire
 
 
@@ -81,6 +85,26 @@ class MountClient:
             description=description,
         )
         return CommitId(commit_id), finished
+
+    def snapshot(self, ref: BranchRef) -> Entry:
+        """Return the tree that a branch's open commit has now; NoOpenCommitError."""
+        return msgspec.convert(self.call("snapshot", repo=ref.repo, branch=ref.branch), Entry)
+
+    def hold(self, refs: Sequence[BranchRef]) -> dict[CommitRef, Entry]:
+        """
+        Return the content of the open commits of some branches, which stay as they are for now.
+
+        Until `release`, or until this connection ends; see holding.py.  NoOpenCommitError, ConflictError.
+        """
+        found = self.call("hold", branches=[(ref.repo, ref.branch) for ref in refs])
+        return {
+            CommitRef(RepoName(repo), CommitId(commit)): msgspec.convert(root, Entry)
+            for repo, commit, root in found
+        }
+
+    def release(self) -> None:
+        """Return when the commits that were held go on, or are shown as finished if they are."""
+        self.call("release")
 
     def barrier(self) -> None:
         """Return when the mount shows everything that was committed before this call."""

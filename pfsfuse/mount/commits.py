@@ -17,22 +17,33 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 
 from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError, StoreError
 from ..store.index import Table
 from ..store.store import Store
-from ..trees.entry import Kind
+from ..trees.contents import Contents
+from ..trees.entry import Entry, Kind
 from ..trees.node import entry_references
-from ..versions.changesets import Append, Change, Delete, MakeDirectory, apply_one, check_changes
+from ..versions.changesets import (
+    Append,
+    Change,
+    Delete,
+    MakeDirectory,
+    Primitive,
+    PutTree,
+    apply_one,
+    check_changes,
+)
 from ..versions.commits import BranchHasOpenCommitError
 from ..versions.model import BranchRef, Commit
 from ..versions.overlay import Overlay
-from ..versions.owner import NoOpenCommitError, commit_changes
+from ..versions.owner import NoOpenCommitError, OpenCommit, commit_changes
 from ..versions.repos import find_repo
-from ..versions.staged import Node
+from ..versions.staged import Node, StagedFile
 from ..versions.staged_tree import Found
 from .guard import unexpected
 from .handles import FileHandle
@@ -53,6 +64,9 @@ _LOOK_EVERY_S = 0.1
 _RETRY_S = 5.0
 _RELEASE_S = 1.0
 
+_BATCH_FILES = 64
+_BATCH_BYTES = 1 << 20
+
 
 class UnflushedError(StoreError):
     """A change set names bytes that its maker has not made visible to others."""
@@ -72,7 +86,7 @@ class Commits:
         self.kernel = kernel
         self.autocommit_s = autocommit_s
         self._stale_in, self._stale_out = trio.open_memory_channel[list[tuple[int, bytes]]](math.inf)
-        vfs.upper.forget_later = self._forget_later
+        vfs.upper.forget_later = self.forget_later
         self._not_before: dict[BranchRef, float] = {}
 
     @property
@@ -100,6 +114,10 @@ class Commits:
 
         Durable at return.  UnflushedError if it names bytes that are not in the store.
         """
+        with self.store.hold():
+            return await self._apply(ref, changes, description)
+
+    async def _apply(self, ref: BranchRef, changes: Sequence[Change], description: str) -> Commit:
         await trio.to_thread.run_sync(self._refuse_missing, changes)
         while True:
             home = self._home_if_any(ref)
@@ -145,9 +163,8 @@ class Commits:
         overlay = await home.begin()
         opened = home.opened
         assert opened is not None
-        check_changes(overlay, changes)
         stale: list[tuple[int, bytes]] = []
-        for change in changes:
+        for change in check_changes(overlay, changes):
             before = overlay.resolve(change.path)
             size = _size_of(before)
             apply_one(overlay, change)
@@ -158,10 +175,21 @@ class Commits:
 
     def _known(self, home: BranchHome, changes: Sequence[Change]) -> list[LivePlace]:
         found = [known_place(home, change.path) for change in changes if isinstance(change, Append)]
+        # Which files a tree is appended to is seen when it is applied, so all that are known count.
+        for change in changes:
+            if isinstance(change, PutTree) and change.append:
+                found += self._known_below(home, change.path)
         return [place for place in found if place is not None]
 
+    def _known_below(self, home: BranchHome, path: tuple[bytes, ...]) -> list[LivePlace | None]:
+        top = known_place(home, path) if path else home.root
+        found = [top] if top is not None else []
+        for place in found:  # grows while it runs
+            found += place.children.values()
+        return [place for place in found if not place.is_directory]
+
     def _show_change(
-        self, home: BranchHome, change: Change, before: Found | None, size: int
+        self, home: BranchHome, change: Primitive, before: Found | None, size: int
     ) -> list[tuple[int, bytes]]:
         """Have the places agree with a change that was just applied; return the stale names."""
         if not change.path:
@@ -176,7 +204,7 @@ class Commits:
             # The change staged the directories on the way.
             below = parent.children.get(element)
             if below is None:
-                return []
+                return [(parent.ino, element)]
             parent = below
             _show_staged(parent, overlay, change.path[:length])
         name = change.path[-1]
@@ -194,7 +222,7 @@ class Commits:
             ):
                 home.supersede(known, found, size, change.entry.size)
             else:
-                detach(known)
+                home.unnamed(known, parent, name)
         return [(parent.ino, name)]
 
     # Finishing
@@ -206,29 +234,37 @@ class Commits:
         description: str | None = None,
         error: str = "",
         force: bool = False,
-        is_request: bool = False,
     ) -> Commit:
         """
         Finish the open commit of a branch; durable at return.
 
         NoOpenCommitError; ConflictError naming the files that are open for writing, unless *force*:
-        then what is written to them later fails with EIO.  *is_request*: a request of the kernel is
-        being answered, so it cannot be told anything that needs a lock of its own.
+        then what is written to them later fails with EIO.
         """
-        home = self.vfs.upper.home(ref)
-        if home.opened is None:
-            await self._adopt_found(ref)
         if not force:
-            await home.writers_gone(_RELEASE_S)
-            self.vfs.refuse_writers(home)
-            return await self._finish(home, description=description, error=error, is_request=is_request)
+            home = await self.ready_to_finish(ref)
+            return await self._finish(home, description=description, error=error)
+        home = await self._home_with_found(ref)
         await self._flush_writers(home)
         cut = list(home.writers)
         for handle in cut:
             handle.is_cut = True
-        done = await self._finish(home, description=description, error=error, is_request=is_request)
+        done = await self._finish(home, description=description, error=error)
         self._part_from(cut)
         return done
+
+    async def ready_to_finish(self, ref: BranchRef) -> BranchHome:
+        """Return the home of a branch on which nobody has a file open for writing; ConflictError."""
+        home = await self._home_with_found(ref)
+        await home.writers_gone(_RELEASE_S)
+        self.vfs.refuse_writers(home)
+        return home
+
+    async def _home_with_found(self, ref: BranchRef) -> BranchHome:
+        home = self.vfs.upper.home(ref)
+        if home.opened is None:
+            await self._adopt_found(ref)
+        return home
 
     def _part_from(self, cut: list[FileHandle]) -> None:
         """
@@ -242,7 +278,7 @@ class Commits:
             if isinstance(place, LivePlace) and place.parent is not None and not place.is_detached:
                 stale.append((place.parent.ino, place.name))
                 detach(place)
-        self._forget_later(stale)
+        self.forget_later(stale)
 
     async def _flush_writers(self, home: BranchHome) -> None:
         await self.kernel.forget_inodes(sorted({h.place.ino for h in home.writers}))
@@ -253,46 +289,59 @@ class Commits:
         *,
         description: str | None = None,
         error: str = "",
-        is_request: bool = False,
     ) -> Commit:
-        async with home.finish_lock:
-            opened = home.opened
-            if opened is None:
-                raise NoOpenCommitError(home.ref)
-            await self._flush_writers(home)
-            await self._ingest(home)
-            home.gate = trio.Event()
-            try:
-                done = await trio.to_thread.run_sync(
-                    lambda: self.vfs.owner.seal(opened, description=description, error=error)
-                )
-                assert done.root is not None
-                stale = home.settle(done.root)
-                self.vfs.owner.settle(opened)
-            finally:
-                home.gate.set()
-                home.gate = None
-        if is_request:
-            self._forget_later(stale)
-        else:
-            await self.kernel.forget_names([(ino, name) for ino, name in stale if ino])
+        async with self.closed(home) as opened:
+            done = await trio.to_thread.run_sync(
+                lambda: self.vfs.owner.seal(opened, description=description, error=error)
+            )
+            assert done.root is not None
+            home.settle(done.root)
+            self.vfs.owner.settle(opened)
         if done.error:
             # The mount shows the newest commit without error: what was just settled goes again.
             await self.refresh([home.ref])
         return done
 
+    @asynccontextmanager
+    async def closed(self, home: BranchHome) -> AsyncIterator[OpenCommit]:
+        """Give the open commit of a branch with all its bytes stored; who wants to change it waits meanwhile."""
+        async with home.finish_lock:
+            opened = home.opened
+            if opened is None:
+                raise NoOpenCommitError(home.ref)
+            await self._flush_writers(home)
+            home.stored.enter_context(self.store.hold())
+            await self._ingest(home)
+            home.gate = trio.Event()
+            try:
+                yield opened
+            finally:
+                home.gate.set()
+                home.gate = None
+
+    async def snapshot(self, ref: BranchRef) -> Entry:
+        """
+        Return the tree that the open commit of a branch has now, readable by every process.
+
+        The commit stays open.  What programs have written and not yet flushed is in it as well.
+        """
+        home = self.vfs.upper.home(ref)
+        if home.opened is None:
+            await self._adopt_found(ref)
+        async with self.closed(home) as opened:
+            root = await trio.to_thread.run_sync(opened.overlay.seal)
+        await trio.to_thread.run_sync(self.store.flush)
+        return root
+
     async def _ingest(self, home: BranchHome) -> None:
         """Put the bytes of changed files into the store while writers go on; what changes again waits for the gate."""
         overlay = home.overlay
         assert overlay is not None
-        for file in overlay.unsealed_files():
-            version, store = overlay.ingest_step(file)
-            if file.size <= 4096:
-                contents = store()
-                await trio.lowlevel.checkpoint()
-            else:
-                contents = await trio.to_thread.run_sync(store)
-            overlay.ingested(file, version, contents)
+        for files in _batches(overlay.unsealed_files()):
+            steps = [overlay.ingest_step(file) for file in files]
+            stored = await trio.to_thread.run_sync(_stored, [store for _, store in steps])
+            for file, (version, _), contents in zip(files, steps, stored, strict=True):
+                overlay.ingested(file, version, contents)
 
     async def finish_by_themselves(self) -> None:
         """Finish quiet commits, for ever."""
@@ -352,7 +401,7 @@ class Commits:
         ):
             place.home.is_held = True
 
-    def _forget_later(self, names: list[tuple[int, bytes]]) -> None:
+    def forget_later(self, names: list[tuple[int, bytes]]) -> None:
         """Have the kernel forget names when it can: the caller may be answering it right now."""
         names = [(ino, name) for ino, name in names if ino]
         if names:
@@ -376,6 +425,8 @@ class Commits:
             stale = home.dropped()
             await trio.to_thread.run_sync(self.vfs.owner.drop, opened)
         await self.kernel.forget_names(stale)
+        # Names that were made in it may be in a listing though nobody has looked them up.
+        await self.kernel.forget_inodes([home.root.ino])
 
     # What others did
 
@@ -400,6 +451,24 @@ class Commits:
                 if b"%s\0%s" % (ref.repo.encode(), ref.branch.encode()) in keys
             ]
         )
+
+
+def _batches(files: Sequence[StagedFile]) -> Iterator[list[StagedFile]]:
+    """Yield *files* in portions that are worth a trip to a thread."""
+    batch: list[StagedFile] = []
+    size = 0
+    for file in files:
+        batch.append(file)
+        size += file.size
+        if len(batch) == _BATCH_FILES or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _stored(steps: Sequence[Callable[[], Contents]]) -> list[Contents]:
+    return [step() for step in steps]
 
 
 def _show_staged(place: LivePlace, overlay: Overlay, path: tuple[bytes, ...]) -> None:

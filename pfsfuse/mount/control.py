@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..versions.changesets import decode_changes
 from ..versions.model import BranchRef
 from . import wire
 from .commits import Commits
+from .holding import holding
 from .wire import Shown
 
 log = logging.getLogger(__name__)
@@ -57,22 +59,24 @@ class Control:
 
     async def _serve_one(self, stream: trio.SocketStream) -> None:
         try:
-            while True:
-                head = await _receive(stream, wire.HEAD.size)
-                if head is None:
-                    return
-                (length,) = wire.HEAD.unpack(head)
-                body = await _receive(stream, length) if length <= wire.MAX_MESSAGE else None
-                if body is None:
-                    return
-                await stream.send_all(await self._answer(body))
+            # What a connection holds it holds for as long as it is there.
+            async with AsyncExitStack() as held:
+                while True:
+                    head = await _receive(stream, wire.HEAD.size)
+                    if head is None:
+                        return
+                    (length,) = wire.HEAD.unpack(head)
+                    body = await _receive(stream, length) if length <= wire.MAX_MESSAGE else None
+                    if body is None:
+                        return
+                    await stream.send_all(await self._answer(body, held))
         except (trio.BrokenResourceError, ConnectionResetError):
             return
 
-    async def _answer(self, body: bytes) -> bytes:
+    async def _answer(self, body: bytes, held: AsyncExitStack) -> bytes:
         try:
             operation, arguments = wire.decode_request(body)
-            handler = self._handlers().get(operation)
+            handler = self._handlers(held).get(operation)
             if handler is None:
                 raise InvalidNameError(
                     f"the mount knows no operation {operation!r}; is it of another version?"
@@ -86,8 +90,10 @@ class Control:
             log.exception("a request on the control socket failed")
             return wire.failure(error)
 
-    def _handlers(self) -> dict[str, Callable[..., Awaitable[object]]]:
+    def _handlers(self, held: AsyncExitStack) -> dict[str, Callable[..., Awaitable[object]]]:
         return {
+            "hold": partial(self._hold, held),
+            "release": held.aclose,
             "status": self._do_status,
             "barrier": self._barrier,
             "stop": self._do_stop,
@@ -95,6 +101,7 @@ class Control:
             "finish": self._finish,
             "drop": self._drop,
             "apply": self._apply,
+            "snapshot": self._snapshot,
             "view.set": self._set_view,
             "view.seal": self._seal_view,
             "view.drop": self._drop_view,
@@ -125,6 +132,14 @@ class Control:
         decoded = decode_changes(changes)
         made = await self._commits.apply(_ref(repo, branch), decoded, description=description)
         return made.id, made.is_finished
+
+    async def _snapshot(self, repo: str, branch: str) -> Entry:
+        return await self._commits.snapshot(_ref(repo, branch))
+
+    async def _hold(self, held: AsyncExitStack, branches: list[tuple[str, str]]) -> list[object]:
+        refs = [_ref(*each) for each in branches]
+        roots = await held.enter_async_context(holding(self._commits, refs))
+        return [(ref.repo, ref.commit, root) for ref, root in roots.items()]
 
     async def _set_view(self, worker: str, inputs: dict[bytes, Any], out: Any, writable: bool) -> int:
         shown = msgspec.convert(inputs, dict[bytes, Shown])

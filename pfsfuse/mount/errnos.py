@@ -58,12 +58,14 @@ def number_for(error: Exception, operation: str, what: tuple[object, ...]) -> in
     """
     Return what the kernel is told of *error*, which ended *operation* on *what*.
 
-    A PfsError has its number.  Anything unexpected is EIO and is logged with its traceback, as is
-    what says that the store is damaged.
+    A PfsError has its number.  Anything unexpected is EIO and is logged with its traceback; what says
+    that the store is damaged is logged in one line.
     """
     number = errno_of(error)
     if number is None and isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         number = error.errno
-    if number is None or (isinstance(error, errors.StoreError) and not isinstance(error, CutOffError)):
+    if number is None:
         log.error("%s%r failed", operation, what, exc_info=error)
+    elif isinstance(error, errors.StoreError) and not isinstance(error, CutOffError):
+        log.error("%s%r failed: %s", operation, what, error)
     return number or errno.EIO

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from ..errors import NotFoundError, StoreError
 from ..trees.contents import Reader
-from .places import Place
+from ..trees.entry import Entry
+from .places import LivePlace, Place
 
 
 class CutOffError(StoreError):
@@ -39,6 +40,10 @@ class FileHandle(Handle):
         """Keeps its place in committed bytes."""
 
 
+Named = tuple[bytes, Entry | None]
+"""A name, and what it stands for as long as its directory is the committed one that was listed."""
+
+
 class DirectoryHandle(Handle):
     """
     An open directory and how far it was read.
@@ -47,27 +52,35 @@ class DirectoryHandle(Handle):
     follows the first name, and so on.
     """
 
-    def __init__(self, place: Place, names: Iterator[bytes]) -> None:
+    def __init__(self, place: Place, names: Iterator[Named]) -> None:
         super().__init__(place)
-        self.names = names
-        self.position = 0
-        self.pushed_back: bytes | None = None
+        self.restart(names)
 
-    def next_name(self) -> bytes | None:
+    def restart(self, names: Iterator[Named]) -> None:
+        """Begin at the first name again."""
+        self.names = names
+        self.listed = self.place.entry if isinstance(self.place, LivePlace) else None
+        """The entry that a live directory had when its names were asked for; None if it was staged."""
+        self.position = 0
+        self._last: Named | None = None
+        self._pushed_back: Named | None = None
+
+    def next_name(self) -> Named | None:
         """Return the name at the position and go on; None at the end."""
-        if self.pushed_back is not None:
-            name, self.pushed_back = self.pushed_back, None
+        found = self._pushed_back
+        if found is not None:
+            self._pushed_back = None
         else:
             found = next(self.names, None)
             if found is None:
                 return None
-            name = found
+        self._last = found
         self.position += 1
-        return name
+        return found
 
-    def push_back(self, name: bytes) -> None:
+    def push_back(self) -> None:
         """Undo the last `next_name`."""
-        self.pushed_back = name
+        self._pushed_back = self._last
         self.position -= 1
 
 

@@ -9,7 +9,9 @@ what may have changed meanwhile.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import trio
 
@@ -25,6 +27,7 @@ from ..errors import (
 from ..trees.contents import Contents
 from ..trees.diff import diff
 from ..trees.entry import Entry, Kind
+from ..trees.links import Links, group_of
 from ..trees.tree import Trees
 from ..versions.model import BranchRef
 from ..versions.overlay import Overlay
@@ -49,6 +52,12 @@ class Home:
         """Why bytes that were written could not be kept; the first of several reasons."""
         self.writers: set[FileHandle] = set()
         """Handles that are open for writing."""
+        self.stored = ExitStack()
+        """The hold of bytes that were stored to be sealed; after a failure they are found when it is tried again."""
+        self.links = Links(trees, root)
+        """The hard links of what is shown when nothing is staged."""
+        self._linked: weakref.WeakValueDictionary[int, LivePlace] = weakref.WeakValueDictionary()
+        """Places of hard-linked files that are not staged, by the group of their names."""
         self._closed = trio.Event()
         self.changed_at = time.monotonic()
         self.gate: trio.Event | None = None
@@ -81,16 +90,19 @@ class Home:
 
     # Looking; never awaits
 
-    def child(self, place: LivePlace, name: bytes) -> LivePlace | None:
-        """Return the place of *name* in a directory, or None."""
+    def child(self, place: LivePlace, name: bytes, listed: Entry | None = None) -> LivePlace | None:
+        """Return the place of *name* in a directory, or None; *listed* is what it stands for, if known."""
         if place.is_detached:
             return None
-        found = self.find(place, name)
+        found = listed or self.find(place, name)
         known = place.children.get(name)
         if known is not None:
             if found is not None and known.shows(found):
                 if isinstance(found, Entry):
                     known.entry = found
+                return known
+            if isinstance(found, Node) and known.became(found):
+                known.show(found, place.overlay)
                 return known
             detach(known)
         if found is None:
@@ -98,12 +110,26 @@ class Home:
         linked = found.tag if isinstance(found, Node) else None
         if isinstance(linked, LivePlace) and linked.node is found and not linked.is_detached:
             # Another name of a file that the kernel knows: a hard link.
-            place.children[name] = linked
+            place.add_child(name, linked)
             return linked
+        group = group_of(found) if isinstance(found, Entry) and self.links.paths(found) else 0
+        same = self._linked.get(group) if group else None
+        if same is not None and same.shows(found) and not same.is_detached:
+            place.add_child(name, same)
+            return same
         made = LivePlace(self, place, name)
         made.show(found, place.overlay)
-        place.children[name] = made
+        place.add_child(name, made)
+        if group:
+            self._linked[group] = made
         return made
+
+    def _show_linked(self, node: Node) -> None:
+        """Have the place of a hard-linked file show the node that all its names were just given."""
+        assert node.origin is not None
+        place = self._linked.get(group_of(node.origin))
+        if place is not None and place.became(node):
+            place.show(node, self.overlay)
 
     def find(self, place: LivePlace, name: bytes) -> Found | None:
         """Return what a name stands for, without a place for it."""
@@ -119,18 +145,22 @@ class Home:
             raise NotADirectoryPathError(f"{name!r} is looked for in something that is no directory")
         return self.trees.lookup(place.entry, name)
 
-    def names(self, place: LivePlace, after: bytes | None) -> Iterable[bytes]:
-        """Yield the names of a directory, sorted, behind *after*; `child` tells what each stands for now."""
+    def names(self, place: LivePlace) -> Iterator[tuple[bytes, Entry | None]]:
+        """
+        Yield the names of a directory, sorted; `child` tells what each stands for now.
+
+        Of a directory of which nothing is staged also the entries, which are true while it has the
+        same entry itself.
+        """
         if place.is_detached:
             return
         if isinstance(place.node, StagedDirectory):
             assert place.overlay is not None
-            for name, _ in place.overlay.entries(place.node, after=after):
-                yield name
+            for name, _ in place.overlay.entries(place.node):
+                yield name, None
         else:
             assert place.entry is not None
-            for name, _ in self.trees.list(place.entry, after=after):
-                yield name
+            yield from self.trees.list(place.entry)
 
     def written_by(self, pid: int) -> None:
         """Note which process changes something."""
@@ -222,9 +252,9 @@ class Home:
         heir.show(found, self.overlay)
         heir.followers = [*place.followers, place]
         for follower in heir.followers:
-            follower.shifts.append((follower.to_kernel_size(size), count))
-        place.follows, place.followers = heir, []
-        parent.children[name] = heir
+            follower.shifts = [*follower.shifts, (follower.to_kernel_size(size), count)]
+        place.follows, place.followers = heir, ()
+        parent.add_child(name, heir)
 
     def touch(self) -> None:
         """Note a change."""
@@ -233,13 +263,13 @@ class Home:
     def unnamed(self, place: LivePlace, parent: LivePlace, name: bytes) -> None:
         """Take a name from a place; without any it is detached."""
         if parent.children.get(name) is place:
-            del parent.children[name]
+            parent.remove_child(name)
         node = place.node
         if node is None or node.parent is None:
             detach(place)
         elif place.parent is parent and place.name == name:
             place.parent, place.name = self.place_of(node.parent), node.name
-            place.parent.children[place.name] = place
+            place.parent.add_child(place.name, place)
 
     def place_of(self, directory: StagedDirectory) -> LivePlace:
         """Return the place of a staged directory, making places on the way to it that nobody looked up."""
@@ -259,13 +289,13 @@ class Home:
     ) -> None:
         """Give a known place the name that a rename gave its node."""
         if old_parent.children.get(old_name) is place:
-            del old_parent.children[old_name]
+            old_parent.remove_child(old_name)
         replaced = parent.children.get(name)
         if replaced is not None and replaced is not place:
             self.unnamed(replaced, parent, name)
         if place.parent is old_parent and place.name == old_name:
             place.parent, place.name = parent, name
-        parent.children[name] = place
+        parent.add_child(name, place)
 
 
 class BranchHome(Home):
@@ -304,8 +334,10 @@ class BranchHome(Home):
             self._forget_later(stale)
         self.opened = opened
         self.overlay = opened.overlay
+        self.overlay.links_staged = self._show_linked
         self.root.show(opened.overlay.root, opened.overlay)
         self.is_held = opened.is_recovered
+        self.half_files.update(opened.overlay.doubtful_files())
         self.changed_at = time.monotonic()
 
     def written_by(self, pid: int) -> None:
@@ -337,39 +369,31 @@ class BranchHome(Home):
     def _find_or_start(self) -> OpenCommit:
         return self.owner.find_or_start(self.ref)
 
-    def settle(self, root: Entry) -> list[tuple[int, bytes]]:
-        """
-        Show the commit that was just made of the overlay.
-
-        What the kernel holds stays true, but for hard links: in a finished commit they are equal
-        files, so the names but one, which are returned, have to be looked up again.
-        """
-        stale: list[tuple[int, bytes]] = []
+    def settle(self, root: Entry) -> None:
+        """Show the commit that was just made of the overlay.  What the kernel holds stays true."""
         overlay = self.overlay
         assert overlay is not None
         for node in [overlay.root, *overlay.root.staged()]:
             place = node.tag
             if isinstance(place, LivePlace) and node.sealed is not None:
-                stale += self._unlink_more_names(place, node)
                 place.show(node.sealed, None)
+                if group_of(node.sealed):
+                    self._linked[group_of(node.sealed)] = place
         self.root.show(root, None)
         self.committed = root
+        self.links = Links(self.trees, root)
         self.half_files.clear()
         self.opened = self.overlay = None
         self.processes.clear()
-        return stale
+        self.stored.close()
 
-    @staticmethod
-    def _unlink_more_names(place: LivePlace, node: Node) -> list[tuple[int, bytes]]:
-        """Leave *place* the name that it goes by; return the others."""
+    def _unlinked(self, place: LivePlace) -> list[tuple[int, bytes]]:
+        """Take all its names but its own from the place of a hard-linked file; return them."""
         stale: list[tuple[int, bytes]] = []
-        names = [(node.parent, node.name), *node.more_names] if node.more_names else []
-        for directory, name in names:
-            parent = directory.tag if directory is not None else None
-            if not isinstance(parent, LivePlace) or (parent is place.parent and name == place.name):
-                continue
-            if parent.children.get(name) is place:
-                del parent.children[name]
+        for *above, name in self.links.paths(place.entry) if place.entry is not None else ():
+            parent = self._known(tuple(above), {})
+            if parent is not None and parent.children.get(name) is place:
+                parent.remove_child(name)
                 stale.append((parent.ino, name))
         return stale
 
@@ -391,6 +415,7 @@ class BranchHome(Home):
         self.opened = self.overlay = None
         self.root.show(self.committed, None)
         self.processes.clear()
+        self.stored.close()
         return stale
 
     def advance(self, root: Entry) -> tuple[list[tuple[int, bytes]], list[int]]:
@@ -414,12 +439,14 @@ class BranchHome(Home):
             known = parent.children.get(change.path[-1])
             if known is None:
                 continue
+            stale += self._unlinked(known)
             if change.new is not None and change.new.kind == Kind.DIRECTORY and known.is_directory:
                 outdated[id(known)] = known
                 touched.append(known.ino)
             else:
                 detach(known)
         self.committed = root
+        self.links = Links(self.trees, root)
         self.root.show(root, None)
         for place in outdated.values():
             entry = None if place.is_detached else self.trees.resolve(root, place.path)
@@ -446,6 +473,7 @@ class ScratchHome(Home):
         start = overlay.base if overlay.base is not None else overlay.trees.empty_directory()
         super().__init__(overlay.trees, start)
         self.overlay = overlay
+        overlay.links_staged = self._show_linked
         self.root.show(overlay.root, overlay)
         self.is_sealed = False
 
@@ -466,7 +494,7 @@ def detach(place: LivePlace) -> None:
     place.is_detached = True
     parent = place.parent
     if parent is not None and parent.children.get(place.name) is place:
-        del parent.children[place.name]
+        parent.remove_child(place.name)
 
 
 def same_home(one: LivePlace, other: LivePlace) -> Home:

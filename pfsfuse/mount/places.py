@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import itertools
 import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..trees.entry import Entry, Kind, device_number
@@ -32,7 +34,10 @@ FOREVER = 1e9
 BRIEFLY = 1.0
 """Seconds that the kernel may keep names of repos and branches."""
 
-TYPES = {
+# A member of an enum costs several times as much as an int.
+_FILE, _DIRECTORY, _SYMLINK = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.SYMLINK)
+
+TYPES: dict[int, int] = {
     Kind.FILE: stat.S_IFREG,
     Kind.DIRECTORY: stat.S_IFDIR,
     Kind.SYMLINK: stat.S_IFLNK,
@@ -41,7 +46,7 @@ TYPES = {
     Kind.CHARACTER: stat.S_IFCHR,
     Kind.BLOCK: stat.S_IFBLK,
 }
-KINDS = {kind_bits: kind for kind, kind_bits in TYPES.items()}
+KINDS = {kind_bits: Kind(kind) for kind, kind_bits in TYPES.items()}
 
 
 @dataclass(slots=True)
@@ -72,13 +77,17 @@ class Attributes:
 class Place:
     """An inode."""
 
-    __slots__ = ("__weakref__", "ino", "lookups")
+    __slots__ = ("__weakref__", "handles", "ino", "is_given", "lookups")
 
     def __init__(self) -> None:
         self.ino = 0
         """Set when the place is entered into the inode table."""
         self.lookups = 0
         """How often the kernel was told of it; it may be dropped when they are all forgotten."""
+        self.handles = 0
+        """How often it is open."""
+        self.is_given = False
+        """Whether the kernel was given its bytes unasked."""
 
     @property
     def is_directory(self) -> bool:
@@ -137,7 +146,7 @@ class TextPlace(Place):
 class FrozenPlace(Place):
     """Something in an immutable tree."""
 
-    __slots__ = ("entry", "label", "path")
+    __slots__ = ("entry", "label", "parent", "path")
 
     def __init__(self, label: str, path: tuple[bytes, ...], entry: Entry) -> None:
         super().__init__()
@@ -145,6 +154,8 @@ class FrozenPlace(Place):
         """Of the tree; files of equal label, path and entry share an inode, and so the kernel's cached pages."""
         self.path = path
         self.entry = entry
+        self.parent = 0
+        """A directory in which the kernel knows it by the last element of `path`."""
 
     @property
     def is_directory(self) -> bool:
@@ -152,6 +163,9 @@ class FrozenPlace(Place):
 
     def attributes(self) -> Attributes:
         return attributes_of(self.ino, self.entry)
+
+
+_NO_CHILDREN: Mapping[bytes, LivePlace] = MappingProxyType({})
 
 
 class LivePlace(Place):
@@ -162,7 +176,10 @@ class LivePlace(Place):
         "shifts",
     )  # fmt: skip
 
+    children: Mapping[bytes, LivePlace]
+
     def __init__(self, home: Home, parent: LivePlace | None, name: bytes) -> None:
+        # Millions of these may be there, most of them of files that nobody writes.
         super().__init__()
         self.home = home
         self.parent = parent
@@ -172,13 +189,13 @@ class LivePlace(Place):
         self.overlay: Overlay | None = None
         self.entry: Entry | None = None
         """What the newest commit has, when nothing is staged."""
-        self.children: dict[bytes, LivePlace] = {}
-        """The places below that the kernel knows."""
+        self.children = _NO_CHILDREN
+        """The places below that the kernel knows; a dictionary of its own from the first one on."""
         self.is_detached = False
         self.follows: LivePlace | None = None
         """The place that took over the name when another process changed the file under this inode."""
-        self.followers: list[LivePlace] = []
-        self.shifts: list[tuple[int, int]] = []
+        self.followers: Sequence[LivePlace] = ()
+        self.shifts: Sequence[tuple[int, int]] = ()
         """
         (size, count): `count` bytes were appended by another process when the kernel knew `size`.
 
@@ -218,6 +235,17 @@ class LivePlace(Place):
             place = place.parent
         return tuple(reversed(names))
 
+    def add_child(self, name: bytes, place: LivePlace) -> None:
+        """Have *name* in this directory stand for *place*."""
+        if not isinstance(self.children, dict):
+            self.children = {}
+        self.children[name] = place
+
+    def remove_child(self, name: bytes) -> None:
+        """Forget what *name* stands for."""
+        if isinstance(self.children, dict):
+            self.children.pop(name, None)
+
     def show(self, found: Node | Entry, overlay: Overlay | None) -> None:
         """Have the place stand for *found*, which is staged in *overlay* or committed."""
         if isinstance(found, Node):
@@ -233,6 +261,10 @@ class LivePlace(Place):
         if self.node is not None or self.entry is None:
             return False
         return self.entry == found or (found.kind == Kind.DIRECTORY and self.entry.kind == Kind.DIRECTORY)
+
+    def became(self, node: Node) -> bool:
+        """Say whether *node* was made of what this place shows, and shows it is not told of yet."""
+        return self.node is None and not self.is_detached and node.tag is None and node.origin == self.entry
 
     def attributes(self) -> Attributes:
         shown = self.current
@@ -259,7 +291,8 @@ class LivePlace(Place):
 
     def cut(self, size: int) -> None:
         """Forget of `shifts` what is gone because the file was cut to *size* bytes."""
-        left, before = [], 0
+        left: list[tuple[int, int]] = []
+        before = 0
         for kernel_size, count in sorted(self.shifts):
             start = kernel_size + before
             kept = max(0, min(count, size - start))
@@ -275,19 +308,19 @@ class LivePlace(Place):
 
 def attributes_of(ino: int, entry: Entry) -> Attributes:
     """Return the attributes of something committed."""
-    kind = Kind(entry.kind)
-    directory = kind is Kind.DIRECTORY
-    device = kind in (Kind.CHARACTER, Kind.BLOCK)
+    kind, size, rdev, links = entry.kind, entry.size, 0, 1
+    if kind != _FILE:
+        rdev = device_number(entry)
+        if kind != _SYMLINK:
+            size = 0
+        if kind == _DIRECTORY:
+            links = 2
+    if entry.more is not None:
+        # A directory has its own name, its `.`, and the `..` of those in it.
+        links = 2 + entry.more.directories if kind == _DIRECTORY else max(entry.more.names, 1)
+    mtime_ns = entry.mtime_ns
     return Attributes(
-        ino,
-        TYPES[kind] | entry.mode,
-        2 if directory else 1,
-        entry.uid,
-        entry.gid,
-        0 if directory or device else entry.size,
-        entry.mtime_ns,
-        entry.mtime_ns,
-        device_number(entry),
+        ino, TYPES[kind] | entry.mode, links, entry.uid, entry.gid, size, mtime_ns, mtime_ns, rdev
     )
 
 
@@ -301,7 +334,7 @@ def attributes_of_node(ino: int, node: Node) -> Attributes:
             rdev = int.from_bytes(node.target, "big")
         else:
             size = len(node.target)
-    links = 2 if isinstance(node, StagedDirectory) else 1 + len(node.more_names)
+    links = 2 + node.directories if isinstance(node, StagedDirectory) else 1 + len(node.more_names)
     return Attributes(
         ino,
         TYPES[node.kind] | node.mode,

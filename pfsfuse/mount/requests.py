@@ -119,7 +119,7 @@ class Requests:
         home = self.commits.branch_of(place) if isinstance(place, LivePlace) else None
         if name != FINISH_XATTR or home is None:
             raise NotSupportedError("there are no extended attributes")
-        await self.commits.finish(home, description=value.decode("utf-8", "replace"), is_request=True)
+        await self.commits.finish(home, description=value.decode("utf-8", "replace"))
 
     def statfs(self) -> Room:
         return self.vfs.statfs()
@@ -132,16 +132,16 @@ class Requests:
     def readdir(self, fh: int, position: int) -> Iterator[tuple[bytes, Attributes, int]]:
         return self.vfs.readdir(fh, position)
 
-    def not_taken(self, fh: int, name: bytes, ino: int) -> None:
+    def not_taken(self, fh: int, ino: int) -> None:
         """The last entry that `readdir` gave did not fit into the answer."""
-        self.vfs.not_taken(fh, name, ino)
+        self.vfs.not_taken(fh, ino)
 
     def names(self, fh: int, position: int) -> Iterator[tuple[bytes, int, int, int]]:
         return self.vfs.names(fh, position)
 
-    def name_not_taken(self, fh: int, name: bytes) -> None:
+    def name_not_taken(self, fh: int) -> None:
         """The last name that `names` gave did not fit into the answer."""
-        self.vfs.name_not_taken(fh, name)
+        self.vfs.name_not_taken(fh)
 
     def keeps_listing(self, ino: int) -> bool:
         """Say whether the kernel may keep the names of a directory until it is told otherwise."""
@@ -158,6 +158,10 @@ class Requests:
     def open(self, ino: int, flags: int, caller: Caller) -> int:
         """Open without O_TRUNC; with it see `open_empty`."""
         return self.vfs.open(ino, flags, caller)
+
+    def unasked(self, fh: int) -> bytes | None:
+        """Return the bytes that the kernel may be given together with the answer to OPEN, if any."""
+        return self.vfs.unasked(fh)
 
     async def open_empty(self, ino: int, flags: int, caller: Caller) -> int:
         """Open with O_TRUNC."""

@@ -47,7 +47,7 @@ from ..trees.tree import Trees
 from ..versions.overlay import Overlay
 from ..versions.owner import Owner
 from ..versions.staged import StagedDirectory, StagedFile, StagedLeaf
-from .handles import CutOffError, DirectoryHandle, FileHandle, Handles
+from .handles import CutOffError, DirectoryHandle, FileHandle, Handles, Named
 from .home import BranchHome, Home, same_home
 from .places import KINDS, TYPES, Attributes, FrozenPlace, GeneratedPlace, LivePlace, Place, TextPlace
 from .upper import UpperTree
@@ -60,8 +60,8 @@ _CHUNK_CACHE_BYTES = 64 << 20
 
 _DECODERS = 2
 
-_SOME_INODE = 0xFFFFFFFF
-"""Stands in a listing for an inode that has no number yet; 0 would hide the name."""
+_UNASKED_BYTES = 128 << 10
+"""Larger files are given to the kernel as it asks for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,30 +126,36 @@ class Vfs:
             raise NameTooLongError(
                 f"a file name has {len(name)} bytes; at most {MAX_NAME_BYTES} are possible"
             )
-        place = self._child(self.inodes.place(parent_ino), name)
+        parent = self.inodes.place(parent_ino)
+        place = self._child(parent, name, None)
         if place is None:
             raise PathNotFoundError(name)
-        self.inodes.looked_up(place)
-        return self._attributes(place, parent_ino)
+        self.inodes.looked_up(place, parent, name)
+        return self._attributes(place, parent)
 
-    def _attributes(self, place: Place, parent_ino: int) -> Attributes:
+    @staticmethod
+    def _attributes(place: Place, parent: Place) -> Attributes:
         attributes = place.attributes()
-        parent = self.inodes.place(parent_ino)
         if isinstance(parent, GeneratedPlace):
             # The name of a branch, a commit or a view can come to mean something else.
             attributes.entry_s = 0.0 if parent.parts[:1] == (".workers",) else min(attributes.entry_s, 1.0)
         return attributes
 
-    def _child(self, parent: Place, name: bytes) -> Place | None:
+    def _child(self, parent: Place, name: bytes, listed: Entry | None) -> Place | None:
+        """Return what a name stands for; *listed* is what a listing of the directory says of it."""
         if isinstance(parent, LivePlace):
-            return parent.home.child(parent, name)
+            return parent.home.child(parent, name, listed)
         if isinstance(parent, FrozenPlace):
-            entry = self.trees.lookup(parent.entry, name) if parent.is_directory else None
+            entry = listed
+            if entry is None:
+                entry = self.trees.lookup(parent.entry, name) if parent.is_directory else None
             if entry is None:
                 return None
-            return self.inodes.frozen(
+            found = self.inodes.frozen(
                 parent.label, (*parent.path, name), entry, is_directory=entry.kind == Kind.DIRECTORY
             )
+            found.parent = parent.ino
+            return found
         if isinstance(parent, GeneratedPlace):
             return self.upper.child(parent.parts, _text(name)) if name.isascii() else None
         return None
@@ -161,15 +167,16 @@ class Vfs:
         place = self.inodes.place(ino)
         if not place.is_directory:
             raise NotADirectoryPathError("not a directory")
-        return self.handles.add(DirectoryHandle(place, self._names(place, None)))
+        return self.handles.add(DirectoryHandle(place, self._names(place)))
 
-    def _names(self, place: Place, after: bytes | None) -> Iterator[bytes]:
+    def _names(self, place: Place) -> Iterator[Named]:
         if isinstance(place, LivePlace):
-            return iter(place.home.names(place, after))
+            return iter(place.home.names(place))
         if isinstance(place, FrozenPlace):
-            return (name for name, _ in self.trees.list(place.entry, after=after))
+            return self.trees.list(place.entry)
         assert isinstance(place, GeneratedPlace)
-        return iter([name.encode("utf-8", "surrogateescape") for name in self.upper.names(place.parts)])
+        names = [name.encode("utf-8", "surrogateescape") for name in self.upper.names(place.parts)]
+        return iter([(name, None) for name in names])
 
     def readdir(self, fh: int, position: int) -> Iterator[tuple[bytes, Attributes, int]]:
         """
@@ -177,62 +184,68 @@ class Vfs:
 
         Each counts as a look-up; give the last one back with `not_taken` if the kernel had no room for it.
         """
+        handle = self._at(fh, position)
+        parent = handle.place
+        is_as_listed = not isinstance(parent, LivePlace) or parent.entry is handle.listed
+        while (named := handle.next_name()) is not None:
+            name, entry = named
+            place = self._child(parent, name, entry if is_as_listed else None)
+            if place is not None:
+                self.inodes.looked_up(place, parent, name)
+                yield name, self._attributes(place, parent), handle.position
+
+    def _at(self, fh: int, position: int) -> DirectoryHandle:
+        """Return the handle of a directory, which will go on at *position*."""
         handle = self.handles.get(fh, DirectoryHandle)
         if position != handle.position:
-            self._rewind(handle, position)
-        while (name := handle.next_name()) is not None:
-            place = self._child(handle.place, name)
-            if place is not None:
-                self.inodes.looked_up(place)
-                yield name, self._attributes(place, handle.place.ino), handle.position
+            handle.restart(self._names(handle.place))
+            while handle.position < position and handle.next_name() is not None:
+                continue
+        return handle
 
-    def not_taken(self, fh: int, name: bytes, ino: int) -> None:
-        """Take back the last entry that `readdir` gave."""
-        self.handles.get(fh, DirectoryHandle).push_back(name)
+    def not_taken(self, fh: int, ino: int) -> None:
+        """Take back the last entry that `readdir` gave, which has the inode *ino*."""
+        self.handles.get(fh, DirectoryHandle).push_back()
         self.forget(ino, 1)
 
     def names(self, fh: int, position: int) -> Iterator[tuple[bytes, int, int, int]]:
         """
         Yield (name, inode, mode, position behind it) from *position* on, for who wants no attributes.
 
-        Nothing is counted as a look-up, so the inode of what the kernel has not looked up may differ
-        from the one that a look-up gives it.  Give the last one back with `name_not_taken`.
+        Nothing is counted as a look-up.  Give the last one back with `name_not_taken`.
         """
-        handle = self.handles.get(fh, DirectoryHandle)
-        if position != handle.position:
-            self._rewind(handle, position)
-        while (name := handle.next_name()) is not None:
-            glance = self._glance(handle.place, name)
+        handle = self._at(fh, position)
+        while (named := handle.next_name()) is not None:
+            glance = self._glance(handle.place, *named)
             if glance is not None:
                 ino, kind = glance
-                yield name, ino or _SOME_INODE, TYPES[kind], handle.position
+                yield (
+                    named[0],
+                    ino or self.inodes.number(handle.place, named[0]),
+                    TYPES[kind],
+                    handle.position,
+                )
 
-    def _glance(self, parent: Place, name: bytes) -> tuple[int, Kind] | None:
+    def _glance(self, parent: Place, name: bytes, entry: Entry | None) -> tuple[int, int] | None:
         """Return the inode, 0 if it has none yet, and the kind of what a name stands for."""
         if isinstance(parent, LivePlace):
             found = parent.home.find(parent, name)
             known = parent.children.get(name)
-            return (known.ino if known is not None else 0, Kind(found.kind)) if found is not None else None
-        place = self._child(parent, name)
+            return (known.ino if known is not None else 0, found.kind) if found is not None else None
+        place = self._child(parent, name, entry)
         if isinstance(place, FrozenPlace):
-            return place.ino, Kind(place.entry.kind)
+            return place.ino, place.entry.kind
         if place is None:
             return None
         return place.ino, Kind.DIRECTORY if place.is_directory else Kind.FILE
 
-    def name_not_taken(self, fh: int, name: bytes) -> None:
+    def name_not_taken(self, fh: int) -> None:
         """Take back the last entry that `names` gave."""
-        self.handles.get(fh, DirectoryHandle).push_back(name)
+        self.handles.get(fh, DirectoryHandle).push_back()
 
     def keeps_listing(self, ino: int) -> bool:
         """Say whether names in a directory change only where the kernel sees it, or is told."""
         return not isinstance(self.inodes.place(ino), GeneratedPlace)
-
-    def _rewind(self, handle: DirectoryHandle, position: int) -> None:
-        handle.names = self._names(handle.place, None)
-        handle.position, handle.pushed_back = 0, None
-        while handle.position < position and handle.next_name() is not None:
-            continue
 
     # Attributes
 
@@ -329,8 +342,8 @@ class Vfs:
             place: Place = await self.upper.make(parent.parts, _text(name), kind)
         else:
             place = await self._make_live(parent, name, kind, mode, caller, target)
-        self.inodes.looked_up(place)
-        return self._attributes(place, parent_ino)
+        self.inodes.looked_up(place, parent, name)
+        return self._attributes(place, parent)
 
     async def _make_live(
         self, parent: Place, name: bytes, kind: Kind, mode: int, caller: Caller, target: bytes
@@ -409,7 +422,8 @@ class Vfs:
             one.parent, one.name = other, other_name
         if two.parent is other and two.name == other_name:
             two.parent, two.name = parent, name
-        other.children[other_name], parent.children[name] = one, two
+        other.add_child(other_name, one)
+        parent.add_child(name, two)
 
     async def link(self, ino: int, new_parent_ino: int, new_name: bytes) -> Attributes:
         """Give a file another name in the same open commit, and count the look-up."""
@@ -425,9 +439,9 @@ class Vfs:
             raise PathNotFoundError(target.name)
         directory = home.stage_directory(parent, overlay)
         overlay.link(home.stage(target, overlay), directory, new_name)
-        parent.children[new_name] = target
-        self.inodes.looked_up(target)
-        return self._attributes(target, new_parent_ino)
+        parent.add_child(new_name, target)
+        self.inodes.looked_up(target, parent, new_name)
+        return self._attributes(target, parent)
 
     # Files
 
@@ -445,7 +459,35 @@ class Vfs:
         handle = FileHandle(place, writable=writable, pid=caller.pid)
         if writable and isinstance(place, LivePlace):
             place.home.writers.add(handle)
+        place.handles += 1
         return self.handles.add(handle)
+
+    def unasked(self, fh: int) -> bytes | None:
+        """
+        Return all bytes of a file that was just opened, if the kernel may have them before it asks.
+
+        That is so for small committed files which nobody else has open: what is read of them has to
+        be decoded whole anyway, and no request of the kernel's can be about their pages.  Once for
+        each inode; what the kernel drops later it asks for.
+        """
+        handle = self.handles.get(fh, FileHandle)
+        place = handle.place
+        if place.is_given or place.handles != 1 or handle.writable:
+            return None
+        entry = place.entry if isinstance(place, (LivePlace, FrozenPlace)) else None
+        if (
+            entry is None
+            or entry.kind != Kind.FILE
+            or not 0 < entry.size <= _UNASKED_BYTES
+            or entry.depth > 1
+        ):
+            return None
+        place.is_given = True
+        try:
+            return self._read_entry(handle, entry, 0, entry.size)
+        except PfsError:
+            # Whoever reads will be told.
+            return None
 
     def read(self, fh: int, offset: int, length: int) -> bytes:
         """Return bytes; fewer at the end of the file."""
@@ -554,7 +596,10 @@ class Vfs:
     def release(self, fh: int) -> None:
         """The last descriptor of a handle is gone."""
         handle = self.handles.pop(fh)
-        if not isinstance(handle, FileHandle) or not isinstance(handle.place, LivePlace):
+        if not isinstance(handle, FileHandle):
+            return
+        handle.place.handles -= 1
+        if not handle.writable or not isinstance(handle.place, LivePlace):
             return
         place = handle.place
         place.home.writer_closed(handle)

@@ -8,15 +8,17 @@ ownership for a moment.  A mount that comes or goes meanwhile changes who does i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ..errors import UnavailableError
 from ..ids import CommitId
 from ..store.store import Store
+from ..trees.entry import Entry
 from ..trees.tree import Trees
 from ..versions.changesets import ChangeSet
-from ..versions.model import BranchRef
+from ..versions.model import BranchRef, CommitRef
 from ..versions.owner import NoOpenCommitError, OpenCommit, OwnedElsewhereError, Owner, put_without_mount
 from .client import MountClient
 
@@ -73,9 +75,70 @@ class Writing:
             lambda: self._put(ref, changes, description),
         )
 
+    @contextmanager
+    def holding(self, refs: Sequence[BranchRef]) -> Iterator[dict[CommitRef, Entry]]:
+        """
+        Give the content of the open commits of some branches, which stay as they are inside the block.
+
+        For who finishes them in a transaction of the store.  NoOpenCommitError; ConflictError while
+        they are written.
+        """
+        if not refs:
+            yield {}
+            return
+        with self._asked() as asked:
+            if isinstance(asked, Owner):
+                with asked.holding(refs) as roots:
+                    yield roots
+            else:
+                roots = asked.hold(refs)
+                try:
+                    yield roots
+                finally:
+                    asked.release()
+
+    @contextmanager
+    def _asked(self) -> Iterator[MountClient | Owner]:
+        """Give a connection to the mount, or the ownership where no mount runs."""
+        deadline = time.monotonic() + _TRIES_S
+        asked: MountClient | Owner | None = None
+        while asked is None:
+            try:
+                asked = MountClient(self._store.run)
+            except UnavailableError:
+                try:
+                    asked = Owner(self._store, self._trees)
+                except OwnedElsewhereError:
+                    if time.monotonic() >= deadline:
+                        raise
+                    time.sleep(0.05)
+        try:
+            yield asked
+        finally:
+            asked.close()
+
     def _put(self, ref: BranchRef, changes: ChangeSet, description: str) -> tuple[CommitId, bool]:
         made = put_without_mount(self._store, self._trees, ref, changes, description=description)
         return made.id, made.is_finished
+
+    def snapshot(self, ref: BranchRef) -> Entry:
+        """
+        Return the tree that the open commit of a branch has now; NoOpenCommitError.
+
+        It is the tree that the commit would be finished with, so who reads it finds the same afterwards.
+        """
+        return self._ask(lambda mount: mount.snapshot(ref), lambda: self._snapshot(ref))
+
+    def _snapshot(self, ref: BranchRef) -> Entry:
+        owner = Owner(self._store, self._trees)
+        half: list[BranchRef] = []
+        try:
+            opened = _open(owner, ref)
+            # What may be half of a copy does not become whole by being looked at.
+            half += [ref] if opened.is_recovered else []
+            return opened.overlay.seal()
+        finally:
+            owner.close(half=half)
 
     def barrier(self) -> bool:
         """Return when a mount, if one runs, shows all that was committed before; say whether one runs."""

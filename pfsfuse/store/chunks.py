@@ -17,6 +17,9 @@ Invariants (fsck.py):
 
 An object whose append failed (full disk) stays pending, in memory, until it is in a pack: whoever
 put the same bytes was told that it is there.
+
+Beside gc: an object in a condemned pack counts as absent for who puts it, and is read as ever; a put
+is a hold (holds.py); an object whose pack is gone is looked up once more.
 """
 
 from __future__ import annotations
@@ -29,20 +32,26 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import StoreError
+from ..errors import ReadOnlyDiskError, StoreError
 from ..ids import ChunkId, chunk_id
 from . import codec
-from .index import Index, Table, WriteTxn
+from .condemned import Condemned
+from .holds import Holds
+from .index import Index, ReadTxn, Table, WriteTxn, decode_batch, sequence_key
 from .objects import ObjectKind
 from .packs import (
     JOURNAL,
     PACK_BYTES,
     DamagedPackError,
     Location,
+    PackFile,
+    PackGoneError,
     PackReader,
     PackState,
     PackWriter,
+    Record,
     TornPackError,
+    every_record,
     pack_path,
 )
 
@@ -81,7 +90,9 @@ class CorruptChunkError(StoreError):
 class Chunks:
     """The objects of one store, as this process sees and adds to them."""
 
-    def __init__(self, index: Index, folder: Path, store_id: bytes, compression: codec.Compression) -> None:
+    def __init__(
+        self, index: Index, folder: Path, store_id: bytes, compression: codec.Compression, holds: Path | None
+    ) -> None:
         self._index = index
         self._compression = compression
         self._folder = folder
@@ -98,6 +109,9 @@ class Chunks:
         """Pending objects that no pack took; every sync and every put tries again."""
         self._pool: ThreadPoolExecutor | None = None
         self._in_flight = threading.BoundedSemaphore(_MAX_IN_FLIGHT)
+        self._condemned = Condemned()
+        """As this process knows it: at least as new as its newest hold."""
+        self.holds = Holds(holds, self._look_at_condemned)
         self.read_bytes = 0
         """How much was read from packs, decompressed: a figure for people, exact but for races."""
 
@@ -118,15 +132,18 @@ class Chunks:
         Looked up, compressed and appended together: for files of a few KiB the locks and
         hand-overs of one object at a time cost more than the work on its bytes.
         """
+        if self._index.is_read_only:
+            raise ReadOnlyDiskError
         names = [chunk_id(one) for one in data]
         fresh: dict[ChunkId, bytes | memoryview] = {}
         result: Future[Placed] = Future()
         with self._lock:
+            self.holds.hold_by_put()
             if self._failed:
                 self._retry()
             with self._index.read() as txn:
                 for object_id, one in zip(names, data, strict=True):
-                    if object_id not in self._pending and txn.get(Table.OBJECTS, object_id) is None:
+                    if not self._is_here_to_stay(txn, object_id):
                         fresh[object_id] = one
                         self._pending[object_id] = result
         if not fresh:
@@ -139,6 +156,27 @@ class Chunks:
             self._in_flight.acquire()
             self._workers().submit(self._in_background, owned, kind, result)
         return names
+
+    def _is_here_to_stay(self, txn: ReadTxn, object_id: ChunkId) -> bool:
+        """Say whether an object need not be stored again.  Called with the lock held."""
+        coming = self._pending.get(object_id)
+        if coming is not None:
+            # One without a place yet is appended, or tried again, to a pack that is none of the condemned ones.
+            placed = coming.result().get(object_id) if coming.done() else None
+            return placed is None or placed.pack not in self._condemned.packs
+        raw = txn.get(Table.OBJECTS, object_id)
+        return raw is not None and Location.decode(raw).pack not in self._condemned.packs
+
+    def _look_at_condemned(self) -> int:
+        with self._index.read() as txn:
+            return self._know_condemned(txn)
+
+    def _know_condemned(self, txn: ReadTxn) -> int:
+        """Learn what gc condemned, as *txn* sees it; return the epoch."""
+        found = txn.condemned()
+        if found.epoch > self._condemned.epoch or found.packs != self._condemned.packs:
+            self._condemned = found
+        return found.epoch
 
     def _workers(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -162,18 +200,21 @@ class Chunks:
         try:
             encoded = self._compression.encode_all(list(owned.values()))
             with self._lock:
-                for (object_id, data), (used, payload) in zip(owned.items(), encoded, strict=True):
-                    placed[object_id] = self._pack().append(
-                        kind, used, payload, raw=len(data), object_id=object_id
-                    )
+                try:
+                    for (object_id, data), (used, payload) in zip(owned.items(), encoded, strict=True):
+                        placed[object_id] = self._pack().append(
+                            kind, used, payload, raw=len(data), object_id=object_id
+                        )
+                finally:
+                    self._failed |= {k: (data, kind) for k, data in owned.items() if k not in placed}
+                    # With the lock held: whoever looks next must see which pack it is in.
+                    result.set_result(placed)
         except BaseException:
             with self._lock:
-                for object_id, data in owned.items():
-                    if object_id not in placed:
-                        self._failed[object_id] = (data, kind)
+                if not result.done():
+                    self._failed |= {k: (data, kind) for k, data in owned.items()}
+                    result.set_result(placed)
             raise
-        finally:
-            result.set_result(placed)
 
     def _retry(self) -> None:
         """Append what no pack took, or raise what is in the way.  Called with the lock held."""
@@ -188,7 +229,7 @@ class Chunks:
         while True:
             if self._writer is None:
                 self._writer = self._take_pack()
-            if self._writer.size < PACK_BYTES:
+            if self._writer.size < PACK_BYTES and self._writer.number not in self._condemned.packs:
                 return self._writer
             self._writer.seal()
             self._sealed.append(self._writer.number)
@@ -197,29 +238,121 @@ class Chunks:
 
     def _take_pack(self) -> PackWriter:
         """Take an unsealed pack that nobody writes, or begin a new one."""
+        for number in self._unsealed():
+            taken = self._try_pack(number) if number not in self._condemned.packs else None
+            if taken is not None:
+                return taken
+        while True:
+            try:
+                return PackWriter(self._folder, self._next_number(), self._store_id)
+            except BlockingIOError:
+                # Another process saw the new file before this one had locked it, and writes it now.
+                continue
+
+    def _unsealed(self) -> list[int]:
         with self._index.read() as txn:
-            unsealed = [
+            found = [
                 int.from_bytes(key, "big")
                 for key, state in txn.scan(Table.PACKS)
-                if state[0] == PackState.OPEN and int.from_bytes(key, "big") not in self._sealed
+                if state[0] == PackState.OPEN
             ]
-        for number in unsealed:
-            if not pack_path(self._folder, number).exists():
-                # Begun and not written yet by another process, or lost; never to be mixed with what is new.
-                continue
-            try:
-                return PackWriter(self._folder, number, self._store_id)
-            except BlockingIOError:
-                continue
-            except (TornPackError, DamagedPackError) as error:
-                log.error("%s; it is not written any more", error)
-                self._sealed.append(number)
+        return [number for number in found if number not in self._sealed]
+
+    def _try_pack(self, number: int) -> PackWriter | None:
+        """Take a pack, if it can be written and nobody does."""
+        if not pack_path(self._folder, number).exists():
+            # Begun and not written yet by another process, or lost; never to be mixed with what is new.
+            return None
+        try:
+            return PackWriter(
+                self._folder, number, self._store_id, durable_end=lambda: self._durable_end(number)
+            )
+        except BlockingIOError:
+            return None
+        except (TornPackError, DamagedPackError, OSError) as error:
+            # Also one that cannot be read: what is in it may be all right still.
+            log.error("pack %08x: %s; it is not written any more", number, error)
+            self._sealed.append(number)
+            return None
+
+    def recover(self) -> None:
+        """Cut off what a power cut has torn of packs, before it looks like damage."""
+        with self._lock:
+            for number in self._unsealed():
+                taken = self._try_pack(number)
+                if taken is not None:
+                    taken.close()
+
+    def _durable_end(self, number: int) -> int:
+        """Return up to where a pack is durable for certain: what the index has, and batches that left the outbox."""
+        end = 0
+        with self._index.read() as txn:
+            for _, value in txn.scan(Table.OBJECTS):
+                found = Location.decode(value)
+                if found.pack == number:
+                    end = max(end, found.offset + found.stored)
+        pack = PackFile(self._folder, number, self._store_id)
+        for record, payload in every_record(pack):
+            if record.kind == JOURNAL and self._is_confirmed(record, payload):
+                end = max(end, record.offset + record.stored)
+        return end
+
+    def _is_confirmed(self, record: Record, payload: bytes) -> bool:
+        sequence, _ = decode_batch(codec.decode(record.codec, payload, record.raw))
+        with self._index.read() as txn:
+            return sequence <= txn.sequence() and txn.get(Table.OUTBOX, sequence_key(sequence)) is None
+
+    def _next_number(self) -> int:
         with self._index.write() as txn:
             raw = txn.get(Table.META, _NEXT_PACK)
             number = int.from_bytes(raw, "big") if raw else 1
             txn.put(Table.META, _NEXT_PACK, (number + 1).to_bytes(4, "big"))
             txn.put(Table.PACKS, number.to_bytes(4, "big"), bytes([PackState.OPEN]))
-        return PackWriter(self._folder, number, self._store_id)
+        return number
+
+    # What is stored elsewhere already, compressed as it is
+
+    def put_stored(self, record: Record, payload: bytes) -> bool:
+        """
+        Store an object as another store has it; say whether it was not here.
+
+        CorruptChunkError if the payload is not what the record says; nothing is stored then.
+        """
+        with self._lock:
+            self.holds.hold_by_put()
+            if self._failed:
+                self._retry()
+            with self._index.read() as txn:
+                if self._is_here_to_stay(txn, record.object_id):
+                    return False
+        where = Location(0, record.offset, record.stored, record.raw, record.codec, record.kind)
+        decoded(record.object_id, where, payload)
+        result: Future[Placed] = Future()
+        with self._lock:
+            result.set_result({record.object_id: self.move(record, payload)})
+            self._pending[record.object_id] = result
+        return True
+
+    def lacks(self, object_ids: Sequence[ChunkId]) -> list[bool]:
+        """Say of each object whether a put would store it; what is here stays while the caller holds."""
+        with self._lock, self._index.read() as txn:
+            self._know_condemned(txn)
+            return [not self._is_here_to_stay(txn, object_id) for object_id in object_ids]
+
+    def get_stored(self, object_id: ChunkId) -> tuple[Record, bytes]:
+        """Return an object as it is stored, checked against its name; MissingChunkError, CorruptChunkError."""
+        location, stored = self._stored(object_id)
+        decoded(object_id, location, stored)
+        kind, used = location.kind, location.codec
+        return Record(kind, used, object_id, location.raw, location.offset, location.stored), stored
+
+    def leave_pack(self) -> None:
+        """Let go of the pack that is appended to; the next put takes one again."""
+        with self._lock:
+            if self._writer is not None:
+                self._writer.sync()
+                self._writer.close()
+                self._writer = None
 
     # Durability; used by Store only
 
@@ -245,23 +378,59 @@ class Chunks:
 
     def index(self, txn: WriteTxn, located: dict[ChunkId, Location]) -> None:
         """Enter synced objects, and packs that were sealed, into the index."""
+        self._know_condemned(txn)
         for object_id, location in located.items():
-            txn.put_new(Table.OBJECTS, object_id, location.encode())
+            if not txn.put_new(Table.OBJECTS, object_id, location.encode()):
+                self._leave_condemned(txn, object_id, location)
         self._sealed_noted = list(self._sealed)
         for number in self._sealed_noted:
-            txn.put(Table.PACKS, number.to_bytes(4, "big"), bytes([PackState.SEALED]))
+            key = number.to_bytes(4, "big")
+            # gc may have removed it meanwhile.
+            if txn.get(Table.PACKS, key) is not None:
+                txn.put(Table.PACKS, key, bytes([PackState.SEALED]))
+
+    def _leave_condemned(self, txn: WriteTxn, object_id: ChunkId, location: Location) -> None:
+        """Have the index know an object where it stays, if it knows it in a condemned pack."""
+        raw = txn.get(Table.OBJECTS, object_id) if self._condemned.packs else None
+        if raw is not None and Location.decode(raw).pack in self._condemned.packs:
+            txn.put(Table.OBJECTS, object_id, location.encode())
 
     def forget(self, located: dict[ChunkId, Location]) -> None:
         """Stop treating indexed objects as pending, once the transaction is committed."""
         with self._lock:
-            for object_id in located:
-                self._pending.pop(object_id, None)
+            for object_id, location in located.items():
+                coming = self._pending.get(object_id)
+                # It may have been put once more meanwhile, since its pack was condemned.
+                if coming is not None and coming.done() and coming.result().get(object_id) is location:
+                    del self._pending[object_id]
             self._sealed = [number for number in self._sealed if number not in self._sealed_noted]
 
     @property
     def is_settled(self) -> bool:
         """Whether the index knows all that this process put and sealed."""
         return not self._pending and not self._sealed
+
+    # Beside gc
+
+    def move(self, record: Record, payload: bytes) -> Location:
+        """Append a record of another pack, as it is stored; the caller indexes where it is."""
+        with self._lock:
+            return self._pack().append(
+                record.kind, record.codec, payload, raw=record.raw, object_id=record.object_id
+            )
+
+    def leave_condemned_packs(self) -> None:
+        """Let gc have the pack that this process appends to, if it is condemned, and forget removed ones."""
+        self._look_at_condemned()
+        with self._lock:
+            if self._writer is not None and self._writer.number in self._condemned.packs:
+                self._writer.seal()
+                self._sealed.append(self._writer.number)
+                self._writer.close()
+                self._writer = None
+        self._reader.forget_removed()
+
+    # Journal
 
     def append_journal(self, batch: bytes) -> None:
         """Write a batch of the index into the pack and make it durable."""
@@ -298,19 +467,28 @@ class Chunks:
         failed = self._failed.get(object_id)
         if failed is not None:
             return failed[0]
+        raw = decoded(object_id, *self._stored(object_id))
+        self.read_bytes += len(raw)
+        return raw
+
+    def _stored(self, object_id: ChunkId) -> tuple[Location, bytes]:
         location = self.locate(object_id)
         writer = self._writer
         stored = writer.buffered(location) if writer is not None else None
         if stored is None:
-            stored = self._reader.read(location)
-        try:
-            raw = codec.decode(location.codec, stored, location.raw)
-        except StoreError as error:
-            raise CorruptChunkError(object_id, location, str(error)) from error
-        if chunk_id(raw) != object_id:
-            raise CorruptChunkError(object_id, location, "the bytes do not have this name")
-        self.read_bytes += len(raw)
-        return raw
+            return self._read(object_id, location)
+        return location, stored
+
+    def _read(self, object_id: ChunkId, location: Location) -> tuple[Location, bytes]:
+        """Return the stored bytes and where they were: gc may move them between the look and the read."""
+        while True:
+            try:
+                return location, self._reader.read(location)
+            except PackGoneError:
+                there = self.locate(object_id)
+                if there == location:
+                    raise
+                location = there
 
     def close(self) -> None:
         """Stop the pool and let others have the pack.  What is pending is lost: flush first."""
@@ -321,3 +499,15 @@ class Chunks:
                 self._writer.close()
                 self._writer = None
         self._reader.close()
+        self.holds.close()
+
+
+def decoded(object_id: ChunkId, location: Location, stored: bytes) -> bytes:
+    """Return the bytes of an object, checked against its name; CorruptChunkError."""
+    try:
+        raw = codec.decode(location.codec, stored, location.raw)
+    except StoreError as error:
+        raise CorruptChunkError(object_id, location, str(error)) from error
+    if chunk_id(raw) != object_id:
+        raise CorruptChunkError(object_id, location, "the bytes do not have this name")
+    return raw

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import zstandard
 
@@ -114,3 +114,19 @@ def decode(codec: int, stored: bytes, raw_length: int) -> bytes:
     except zstandard.ZstdError as error:
         raise StoreError(f"stored bytes do not decompress: {error}") from error
     return raw
+
+
+def decompressed(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what is in a zstd file, frame by frame; StoreError if it is damaged or ends early."""
+    frame = None
+    for part in parts:
+        while part:
+            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            try:
+                yield frame.decompress(part)
+            except zstandard.ZstdError as error:
+                raise StoreError(f"this is no sound zstd file: {error}") from error
+            part = frame.unused_data if frame.eof else b""
+            frame = None if frame.eof else frame
+    if frame is not None:
+        raise StoreError("this zstd file ends in the middle")

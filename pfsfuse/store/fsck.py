@@ -10,6 +10,7 @@ not looked at.
     P1  a pack begins with its header, has a sound footer once it is sealed, and whole records only
     P6  the index knows every pack, and the next pack gets a number that no pack has
     D1  what the packs and the outbox record is what the index says
+    S3  a condemned pack is in the table of packs; a store without condemned packs has no graves
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from dataclasses import dataclass, field
 from ..errors import StoreError
 from ..ids import ChunkId
 from .batches import replay_packs
-from .descriptor import Descriptor
+from .condemned import GRAVE
+from .descriptor import Descriptor, pread
 from .index import ReadTxn, Table, decode_batch, split_outbox
 from .packs import (
     HEADER,
@@ -46,6 +48,7 @@ _SLICE = 100_000
 
 REBUILT = frozenset(
     {Table.PROJECTS, Table.REPOS, Table.BRANCHES, Table.COMMITS, Table.COMMIT_SETS, Table.SUBVENANCE}
+    | {Table.MOVES}
 )
 """Tables of which every change is journaled; of DOCUMENTS passing states are not."""
 
@@ -76,9 +79,20 @@ def examine_store(store: Store, *, verify_data: bool = False) -> StoreReport:
     report.problems += check_numbers(store)
     report.problems += check_objects(store, gaps=gaps)
     report.problems += check_journal(store)
-    report.unreadable = {each.object_id for each in report.problems if each.object_id is not None}
+    report.problems += check_condemned(store)
+    suspects = {each.object_id for each in report.problems if each.object_id is not None}
+    report.unreadable = {each for each in suspects if not _is_readable(store, each)}
     report.problems = list(dict.fromkeys(report.problems))
     return report
+
+
+def _is_readable(store: Store, object_id: ChunkId) -> bool:
+    """Say whether an object can be read although something about it is wrong."""
+    try:
+        store.chunks.get(object_id)
+    except StoreError:
+        return False
+    return True
 
 
 def check_store(store: Store, *, verify_data: bool = False) -> list[Problem]:
@@ -219,7 +233,7 @@ def what_is_wrong(fd: int, object_id: ChunkId, location: Location, *, whole: boo
             return "its record has another header"
         if os.fstat(fd).st_size < location.offset + location.stored:
             return "the pack ends too early"
-        return why_not_whole(expected, os.pread(fd, location.stored, location.offset)) if whole else ""
+        return why_not_whole(expected, pread(fd, location.stored, location.offset)) if whole else ""
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
 
@@ -268,3 +282,18 @@ def _compare(table: Table, found: dict[bytes, bytes], replayed: dict[bytes, byte
         if found.get(key) != replayed.get(key):
             why = "is not in the packs" if key not in replayed else "is another one in the packs"
             yield Problem("D1", f"the record {key!r} of {table.label} {why}")
+
+
+# gc
+
+
+def check_condemned(store: Store) -> Iterator[Problem]:
+    """S3: what gc left for its next run makes sense."""
+    with store.read() as txn:
+        packs = {_number(key) for key, _ in txn.scan(Table.PACKS)}
+        condemned = txn.condemned().packs
+        graves = sum(1 for _ in txn.scan(Table.META, GRAVE))
+    for number in sorted(condemned - packs):
+        yield Problem("S3", f"pack {number:08x} is condemned and not in the table of packs")
+    if graves and not condemned:
+        yield Problem("S3", f"nothing is condemned, and {graves} graves are left")

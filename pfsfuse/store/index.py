@@ -17,16 +17,22 @@ from __future__ import annotations
 import enum
 import os
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
-from itertools import takewhile
+from functools import cached_property, partial
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, cast
 
 import lmdb
 import msgspec
+import xxhash
 
-from ..errors import OutOfSpaceError, StoreError
+from ..errors import OutOfSpaceError, ReadOnlyDiskError, StoreError
+from . import condemned
+from .boot import this_boot
+from .packs import sync_folder
 
 MAP_SIZE = 1 << 40
 """The same in every process; costs address space only."""
@@ -34,11 +40,18 @@ MAP_SIZE = 1 << 40
 MAX_READERS = 1024
 
 
+_OWN = frozenset({"meta", "objects", "packs", "changes", "outbox"})
+"""Tables of the store itself."""
+
+
 class Table(enum.Enum):
     """The tables; `journaled` ones are also written to packs, batch by batch."""
 
     META = ("meta", False)
-    """b"sequence" → u64, number of the last batch; b"next_pack" → u32."""
+    """
+    b"sequence" → u64, number of the last batch; b"clock" → u64, newest time of a record;
+    b"next_pack" → u32; what gc is at (condemned.py).
+    """
     OBJECTS = ("objects", False)
     """ChunkId → Location (packs.py)."""
     PACKS = ("packs", False)
@@ -46,7 +59,7 @@ class Table(enum.Enum):
     CHANGES = ("changes", False)
     """sequence, u64 big-endian → msgpack array of (table, key): the change log."""
     OUTBOX = ("outbox", False)
-    """sequence → its writer (`process_identity`) and the batch, while that is not known to be in a pack."""
+    """sequence → its writer, a checksum and the batch (`join_outbox`), while that is not known to be in a pack."""
     PROJECTS = ("projects", True)
     REPOS = ("repos", True)
     BRANCHES = ("branches", True)
@@ -55,12 +68,18 @@ class Table(enum.Enum):
     """CommitId + repo → b"": which repos have a commit of this id."""
     SUBVENANCE = ("subvenance", True)
     """input repo NUL CommitId + output repo NUL CommitId → b"": what came of a commit."""
+    CHILDREN = ("children", False)
+    """repo NUL parent CommitId + child CommitId → b""; made anew from COMMITS where it is lost."""
+    MOVES = ("moves", True)
+    """CommitId + repo NUL branch → Move: heads that changed without a new commit, by the id of the change."""
     DOCUMENTS = ("documents", True)
     """Records of the floors above, keyed by a namespace of theirs."""
 
     def __init__(self, label: str, journaled: bool) -> None:
         self.label = label
         self.journaled = journaled
+        self.has_records = label not in _OWN
+        """Whether what it holds may name objects (condemned.py)."""
 
 
 _BY_LABEL = {table.label: table for table in Table}
@@ -78,6 +97,7 @@ _HARDLY_ANY = 256 << 10
 
 _U64 = struct.Struct(">Q")
 _SEQUENCE = b"sequence"
+_CLOCK = b"clock"
 
 
 class ReadTxn:
@@ -90,6 +110,21 @@ class ReadTxn:
     def get(self, table: Table, key: bytes) -> bytes | None:
         """Return the value of *key*, or None."""
         return cast(bytes | None, self._txn.get(key, db=self._tables[table]))
+
+    def getter(self, table: Table) -> Callable[[bytes], bytes | None]:
+        """Return `get` of one table, for who looks up many keys; it ends with the transaction."""
+        return cast(Callable[[bytes], bytes | None], partial(self._txn.get, db=self._tables[table]))
+
+    def slice(self, table: Table, start: bytes, most: int) -> list[tuple[bytes, bytes]]:
+        """Return the first *most* pairs from the key *start* on; several times as fast as `scan`."""
+        with self._txn.cursor(db=self._tables[table]) as cursor:
+            found = cursor.set_range(start)
+            pairs = cast(Iterator[tuple[bytes, bytes]], cursor.iternext() if found else iter(()))
+            return list(islice(pairs, most))
+
+    def condemned(self) -> condemned.Condemned:
+        """Return what gc has decided last."""
+        return condemned.Condemned.decode(self.get(Table.META, condemned.KEY))
 
     def scan(
         self, table: Table, prefix: bytes = b"", *, start: bytes | None = None, reverse: bool = False
@@ -178,13 +213,22 @@ class WriteTxn(ReadTxn):
         super().__init__(txn, tables)
         self._batch: Batch = []
         self._touched: list[tuple[str, bytes]] = []
+        self._graves = 0
         self.sealed_sequence: int | None = None
         self.sealed_batch: bytes | None = None
 
     def put(self, table: Table, key: bytes, value: bytes, *, journal: bool = True) -> None:
         """Set *key*.  `journal=False` keeps a passing state of a journaled table out of the packs."""
+        self._bury(table, key, value)
         self._txn.put(key, value, db=self._tables[table])
         self._note(table, key, value, journal)
+
+    def now_ns(self) -> int:
+        """Return the time: later than any that was returned before, also when the clock was set back."""
+        last = self.get(Table.META, _CLOCK)
+        now = max(time.time_ns(), _U64.unpack(last)[0] + 1 if last else 0)
+        self.put(Table.META, _CLOCK, _U64.pack(now))
+        return now
 
     def put_new(self, table: Table, key: bytes, value: bytes) -> bool:
         """Set *key* if it is not there; say whether it was set.  For tables that are not journaled."""
@@ -194,10 +238,31 @@ class WriteTxn(ReadTxn):
 
     def delete(self, table: Table, key: bytes, *, journal: bool = True) -> bool:
         """Remove *key*; say whether it was there."""
+        self._bury(table, key, None)
         found: bool = self._txn.delete(key, db=self._tables[table])
         if found:
             self._note(table, key, None, journal)
         return found
+
+    @cached_property
+    def _is_gc_at_work(self) -> bool:
+        return bool(self.condemned().packs)
+
+    def _bury(self, table: Table, key: bytes, value: bytes | None) -> None:
+        """Leave a grave for gc of what a record named (condemned.py)."""
+        if table.has_records and self._is_gc_at_work:
+            lost = condemned.lost_ids(self.get(table, key), value)
+            if lost:
+                self._graves += 1
+                grave = condemned.GRAVE + _U64.pack(self.sequence()) + self._graves.to_bytes(4, "big")
+                self._txn.put(grave, lost, db=self._tables[Table.META])
+
+    def set_condemned(self, packs: Set[int], *, epoch: int) -> None:
+        """Write down what gc decided; when nothing is condemned any more, the graves go."""
+        self.put(Table.META, condemned.KEY, condemned.Condemned(epoch, frozenset(packs)).encode())
+        if not packs:
+            for key, _ in list(self.scan(Table.META, condemned.GRAVE)):
+                self.delete(Table.META, key)
 
     def _note(self, table: Table, key: bytes, value: bytes | None, journal: bool) -> None:
         if table.journaled:
@@ -217,7 +282,7 @@ class WriteTxn(ReadTxn):
             self._trim_changes(number - KEPT_CHANGES)
         if self._batch:
             self.sealed_batch = encode_batch(number, self._batch)
-            self.put(Table.OUTBOX, key, process_identity(os.getpid()) + self.sealed_batch)
+            self.put(Table.OUTBOX, key, join_outbox(process_identity(os.getpid()), self.sealed_batch))
         self.sealed_sequence = number
 
     def _trim_changes(self, up_to: int) -> None:
@@ -264,23 +329,38 @@ _IDENTITY = struct.Struct("<IQ")
 
 
 def process_identity(pid: int) -> bytes:
-    """Return what tells a process from all others since boot: id and start time; zeros if it is dead."""
+    """
+    Return what tells a process from all others: id, and start time mixed with the life of the machine.
+
+    Zeros if it is dead.  The same id and start time may come again when the machine is started anew.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             line = file.read()
     except OSError:
         return bytes(_IDENTITY.size)
     # proc(5): field 22 is the start time; field 3 is the first behind the name in parentheses.
-    return _IDENTITY.pack(pid, int(line[line.rfind(b")") + 2 :].split()[19]))
+    started = int(line[line.rfind(b")") + 2 :].split()[19])
+    return _IDENTITY.pack(pid, started ^ int.from_bytes(this_boot()[:8], "little"))
+
+
+def join_outbox(identity: bytes, batch: bytes) -> bytes:
+    """Return an entry of the outbox: who wrote it, xxh3-64 of the batch, the batch."""
+    return identity + xxhash.xxh3_64_digest(batch) + batch
 
 
 def split_outbox(value: bytes) -> tuple[bool, bytes]:
-    """Return (whether the writer of an outbox entry is alive, its batch); StoreError if it is none."""
-    identity = value[: _IDENTITY.size]
+    """Return (whether the writer of an outbox entry is alive, its batch); StoreError if it is damaged."""
+    identity, rest = value[: _IDENTITY.size], value[_IDENTITY.size :]
     if len(identity) < _IDENTITY.size:
         raise StoreError("an entry of the outbox is too short; run `pfs fsck`")
+    batch = rest[8:]
+    if xxhash.xxh3_64_digest(batch) != rest[:8]:
+        # Before there were checksums the batch began here; bytes of a checksum never decode as one.
+        batch = rest
+    decode_batch(batch)
     pid, _ = _IDENTITY.unpack(identity)
-    return pid != 0 and identity == process_identity(pid), value[_IDENTITY.size :]
+    return pid != 0 and identity == process_identity(pid), batch
 
 
 def sequence_key(number: int) -> bytes:
@@ -296,10 +376,17 @@ def data_path(path: Path) -> Path:
 class Index:
     """The LMDB environment of one store in this process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """
+        Open the environment, making one if there is none.
+
+        *read_only*: the disk is, so nobody writes; locks, which would have to be written, are not needed.
+        """
         path.mkdir(mode=0o700, exist_ok=True)
         self._owner = os.getpid()
         self.path = path
+        self.is_read_only = read_only
+        is_new = not data_path(path).exists()
         try:
             self._env = lmdb.open(
                 os.fspath(path),
@@ -308,11 +395,17 @@ class Index:
                 max_readers=MAX_READERS,
                 readahead=False,
                 mode=0o600,
+                readonly=read_only,
+                lock=not read_only,
+                create=not read_only,
             )
+            if is_new:
+                # LMDB syncs the file, and not its name.
+                sync_folder(path)
             self._check_length()
             self._env.reader_check()
             self._tables: dict[Table, Any] = {
-                table: self._env.open_db(table.label.encode()) for table in Table
+                table: self._env.open_db(table.label.encode(), create=not read_only) for table in Table
             }
         except lmdb.Error as error:
             raise StoreError(
@@ -350,6 +443,8 @@ class Index:
         An exception in the block takes everything back.  OutOfSpaceError when the disk is full.
         """
         assert os.getpid() == self._owner, "an LMDB environment does not survive a fork"
+        if self.is_read_only:
+            raise ReadOnlyDiskError
         try:
             with self._env.begin(write=True) as txn:
                 writer = WriteTxn(txn, self._tables)

@@ -32,7 +32,8 @@ import os
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -41,13 +42,16 @@ import xxhash
 
 from ..errors import OutOfSpaceError, StoreError
 from ..ids import ChunkId
-from .descriptor import Descriptor
+from .descriptor import Descriptor, pread
 from .objects import ObjectKind
 
 PACK_BYTES = 256 << 20
 """A pack is sealed when it has about this many bytes."""
 
 _BUFFER_BYTES = 1 << 20
+
+_SECTOR = 4096
+"""What is given up at a time where the disk cannot read."""
 
 _OPEN_PACKS = 256
 """Descriptors that a reader keeps; a process may have 1,024 by default."""
@@ -66,6 +70,8 @@ TRAILER_MAGIC = b"PFSPEND1"
 JOURNAL = 16
 """Record kind: a batch of the index (index.py)."""
 FOOTER = 32
+
+STORE_ID_BYTES = 16
 
 KINDS = frozenset({*(int(kind) for kind in ObjectKind), JOURNAL, FOOTER})
 
@@ -106,6 +112,10 @@ class Record:
     offset: int
     """Of the payload."""
     stored: int
+
+
+class PackGoneError(StoreError):
+    """The file of a pack is not there: it is lost, or gc has moved what was in it."""
 
 
 class PackState(enum.IntEnum):
@@ -170,6 +180,21 @@ def packs_in(folder: Path, store_id: bytes) -> list[PackFile]:
 
 def _is_number(text: str) -> bool:
     return len(text) == 8 and all(c in "0123456789abcdef" for c in text)
+
+
+def id_in_packs(folder: Path) -> bytes | None:
+    """Return the id of the store as the first pack with a whole header has it; None if there is none."""
+    if not folder.is_dir():
+        return None
+    for entry in os.scandir(folder):
+        if entry.name.endswith(".pack"):
+            with open(entry.path, "rb", buffering=0) as file:
+                found = file.read(HEADER.size)
+            if len(found) == HEADER.size:
+                _, number, store, _ = HEADER.unpack(found)
+                if found == PackFile(folder, number, store).header():
+                    return bytes(store)
+    return None
 
 
 def checksum(seed: int, head: bytes, payload: bytes | memoryview) -> int:
@@ -248,7 +273,16 @@ def parse_header(head: bytes, offset: int) -> Record | None:
 
 
 def _read_record(file: BinaryIO, offset: int, size: int, seed: int) -> tuple[Record, bytes] | None:
-    """Return the whole record at *offset* of a file of *size* bytes, or None."""
+    """Return the whole record at *offset* of a file of *size* bytes, or None, also where it cannot be read."""
+    try:
+        return _read_whole(file, offset, size, seed)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return None
+
+
+def _read_whole(file: BinaryIO, offset: int, size: int, seed: int) -> tuple[Record, bytes] | None:
     file.seek(offset)
     head = file.read(RECORD.size)
     record = parse_header(head, offset)
@@ -261,6 +295,26 @@ def _read_record(file: BinaryIO, offset: int, size: int, seed: int) -> tuple[Rec
     return record, payload
 
 
+def every_record(pack: PackFile) -> Iterator[tuple[Record, bytes]]:
+    """Yield every whole record, also those behind damage."""
+    start: int | None = HEADER.size
+    while start is not None:
+        try:
+            yield from scan(pack, start)
+            return
+        except TornPackError as error:
+            start = find_next_record(pack, error.offset + 1)
+
+
+def read_record(file: BinaryIO, pack: PackFile, record: Record) -> bytes:
+    """Return the payload of a record that a listing named; TornPackError if it is not whole."""
+    at = record.offset - RECORD.size
+    found = _read_record(file, at, record.offset + record.stored, pack.seed)
+    if found is None or found[0] != record:
+        raise TornPackError(pack.path, at, "no whole record")
+    return found[1]
+
+
 def find_next_record(pack: PackFile, start: int, *, size: int | None = None) -> int | None:
     """Return where the next whole record begins, from *start* on; for reading on behind damage."""
     step = 1 << 20
@@ -269,8 +323,7 @@ def find_next_record(pack: PackFile, start: int, *, size: int | None = None) -> 
         size = pack.path.stat().st_size if size is None else size
         offset = start
         while offset < size:
-            file.seek(offset)
-            window = file.read(step + len(RECORD_MAGIC) - 1)
+            window = _readable(file, offset, min(step + len(RECORD_MAGIC) - 1, size - offset))
             at = window.find(RECORD_MAGIC)
             while at >= 0:
                 if _read_record(file, offset + at, size, seed) is not None:
@@ -278,6 +331,23 @@ def find_next_record(pack: PackFile, start: int, *, size: int | None = None) -> 
                 at = window.find(RECORD_MAGIC, at + 1)
             offset += step
     return None
+
+
+def _readable(file: BinaryIO, offset: int, length: int) -> bytes:
+    """Return bytes of a file; zeros where a sector of the disk is bad."""
+    try:
+        return os.pread(file.fileno(), length, offset)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+    if length <= _SECTOR:
+        return bytes(length)
+    pieces = (_readable(file, at, min(_SECTOR, offset + length - at)) for at in _sectors(offset, length))
+    return b"".join(pieces)
+
+
+def _sectors(offset: int, length: int) -> range:
+    return range(offset, offset + length, _SECTOR)
 
 
 class PackWriter:
@@ -288,8 +358,15 @@ class PackWriter:
     bytes go to the file in writes of about 1 MiB, and when somebody reads or syncs.
     """
 
-    def __init__(self, folder: Path, number: int, store_id: bytes) -> None:
-        """Take the pack; BlockingIOError if another process has it, DamagedPackError (P5)."""
+    def __init__(
+        self, folder: Path, number: int, store_id: bytes, *, durable_end: Callable[[], int] | None = None
+    ) -> None:
+        """
+        Take the pack; BlockingIOError if another process has it, DamagedPackError (P5).
+
+        *durable_end* says up to where the pack is known to be durable.  It is asked only if there are
+        bytes that are no record; without it every whole record counts as durable.
+        """
         self.pack = PackFile(folder, number, store_id)
         self.number = number
         self.path = self.pack.path
@@ -317,23 +394,41 @@ class PackWriter:
                 self._end = HEADER.size
                 sync_folder(folder)
             else:
-                self._written = self._end = self._recover()
+                self._written = self._end = self._recover(durable_end)
         except BaseException:
             os.close(self.fd)
             raise
         self._synced = 0
+        self._durable = self._written
+        """Up to here others may refer to what is in the pack."""
 
-    def _recover(self) -> int:
-        """Find the end of the last whole record and cut off what a crash tore; return the end."""
-        check_pack_header(self.pack)
+    def _recover(self, durable_end: Callable[[], int] | None) -> int:
+        """
+        Find the end of the last whole record and cut off what a crash tore; return the end.
+
+        A killed process tears the tail.  A power cut takes any part of what was not synced, so whole records
+        may be behind a gap; they are cut off with it, for nothing refers to what was not synced.  What
+        something does refer to is never cut off.
+        """
+        try:
+            check_pack_header(self.pack)
+        except TornPackError:
+            if durable_end is None or durable_end() > 0:
+                raise
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, self.pack.header(), 0)
+            return HEADER.size
         end = HEADER.size
         try:
             for record, _ in scan(self.pack):
                 self._entries.append(record)
                 end = record.offset + record.stored
         except TornPackError as error:
-            # A crash tears the tail that no sync covered: nothing refers to it.  Damage can be anywhere.
-            if find_next_record(self.pack, error.offset + 1) is not None:
+            if durable_end is not None:
+                is_damaged = durable_end() > error.offset
+            else:
+                is_damaged = find_next_record(self.pack, error.offset + 1) is not None
+            if is_damaged:
                 raise DamagedPackError(self.path, error.offset) from error
         os.ftruncate(self.fd, end)
         return end
@@ -402,8 +497,11 @@ class PackWriter:
                     f"{self.path} could not be made durable: {error.strerror}; "
                     "check the disk, then start pfs again"
                 )
+                # Nothing refers to what was not synced; what the disk has of it would look like damage later.
+                with suppress(OSError):
+                    os.ftruncate(self.fd, self._durable)
                 raise self._failed from error
-            self._synced = upto
+            self._synced = self._durable = upto
 
     def seal(self) -> None:
         """Write the footer and make the pack durable; nothing can be appended afterwards."""
@@ -415,13 +513,9 @@ class PackWriter:
         self.sync()
 
     def _append_footer(self) -> None:
-        listing = b"".join(
-            _FOOTER_ENTRY.pack(e.kind, e.codec, e.offset, e.stored, e.raw, e.object_id) for e in self._entries
-        )
-        at = self._end
-        self._buffer += [record_header(self._seed, FOOTER, 0, len(listing), bytes(32), listing), listing]
-        self._buffer.append(TRAILER.pack(TRAILER_MAGIC, at))
-        self._end += RECORD.size + len(listing) + TRAILER.size
+        footer = footer_of(self._seed, self._entries, at=self._end)
+        self._buffer.append(footer)
+        self._end += len(footer)
 
     def close(self) -> None:
         """Write out what is buffered and let another process have the pack."""
@@ -431,6 +525,15 @@ class PackWriter:
             finally:
                 os.close(self.fd)
                 self.fd = -1
+
+
+def footer_of(seed: int, records: Sequence[Record], *, at: int) -> bytes:
+    """Return the footer that lists *records*, to stand at the byte *at*, with its trailer."""
+    listing = b"".join(
+        _FOOTER_ENTRY.pack(r.kind, r.codec, r.offset, r.stored, r.raw, r.object_id) for r in records
+    )
+    header = record_header(seed, FOOTER, 0, len(listing), bytes(32), listing)
+    return header + listing + TRAILER.pack(TRAILER_MAGIC, at)
 
 
 def sync_folder(folder: Path) -> None:
@@ -474,10 +577,10 @@ class PackReader:
         self._lock = threading.Lock()
 
     def read(self, location: Location) -> bytes:
-        """Return the stored bytes; StoreError when the pack is missing, short or unreadable."""
+        """Return the stored bytes; PackGoneError, StoreError when the pack is short or unreadable."""
         pack = self._pack(location.pack)
         try:
-            data = os.pread(pack.fd, location.stored, location.offset)
+            data = pread(pack.fd, location.stored, location.offset)
         except OSError as error:
             raise StoreError(
                 f"pack {location.pack:08x} cannot be read at byte {location.offset}: {error.strerror}"
@@ -497,11 +600,19 @@ class PackReader:
             path = pack_path(self._folder, number)
             try:
                 found = self._open[number] = Descriptor(path, os.O_RDONLY)
+            except FileNotFoundError:
+                raise PackGoneError(f"pack {path} is missing; run `pfs fsck`") from None
             except OSError as error:
                 raise StoreError(f"pack {path} cannot be opened: {error.strerror}; run `pfs fsck`") from error
             if len(self._open) > _OPEN_PACKS:
                 self._open.popitem(last=False)
             return found
+
+    def forget_removed(self) -> None:
+        """Let go of packs that were removed: the disk gets their bytes back when nobody has them open."""
+        with self._lock:
+            for number in [n for n, pack in self._open.items() if not os.fstat(pack.fd).st_nlink]:
+                del self._open[number]
 
     def close(self) -> None:
         with self._lock:

@@ -6,8 +6,8 @@ damage; journaled tables come from the batches in the packs, in the order of the
 only the lost index knew is lost: batches that were in its outbox, and passing states that were
 never journaled.
 
-The new index is built beside the old one, which is moved aside at the end; a crash on the way
-leaves the old one, or none, and in both cases the rebuild can be done again.
+The new index is built beside the old one, and the two are exchanged at the end; a crash on the way
+leaves the one or the other.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..errors import StoreError
 from .batches import read_journal_record
+from .exchange import exchange
 from .index import Index, Table, WriteTxn, decode_batch
 from .packs import (
     HEADER,
@@ -83,14 +84,16 @@ def rebuild_store_index(root: Path) -> Report:
 
 
 def _exchange(root: Path, fresh: Path) -> Path | None:
-    """Put the new index in its place and return where the old one went."""
+    """Put the new index in its place and return where the old one went; there is one or the other at any time."""
     current, aside = root / INDEX, root / f"{INDEX}.old"
     moved = None
     if current.exists():
         shutil.rmtree(aside, ignore_errors=True)
-        current.rename(aside)
+        exchange(fresh, current)
+        fresh.rename(aside)
         moved = aside
-    fresh.rename(current)
+    else:
+        fresh.rename(current)
     sync_folder(root)
     return moved
 

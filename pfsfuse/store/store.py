@@ -16,13 +16,16 @@ it to a pack; so the packs alone always suffice to rebuild an index that had bee
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
 import secrets
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +33,18 @@ import msgspec
 
 from ..errors import ConflictError, OutOfSpaceError, StoreError
 from . import chunker
+from .boot import this_boot
 from .chunks import Chunks
 from .codec import Compression
-from .index import Index, ReadTxn, Table, WriteTxn, data_path, decode_batch, sequence_key, split_outbox
-from .packs import sync_folder
+from .index import Index, ReadTxn, Table, WriteTxn, data_path, sequence_key, split_outbox
+from .packs import STORE_ID_BYTES, id_in_packs, sync_folder
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 INDEX = "index"
 PACKS = "packs"
+_FOLDERS = (PACKS, "staging", "run", "run/wake")
 
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "afs", "lustre", "9p"}
@@ -68,27 +73,42 @@ class StoreInUseError(ConflictError):
 class Store:
     """A store, opened by this process.  Methods may be called from any thread."""
 
-    def __init__(self, root: Path) -> None:
-        """Open the store at *root*, making an empty one if the directory is empty or absent."""
+    def __init__(self, root: Path, *, alone: bool = False) -> None:
+        """
+        Open the store at *root*, making an empty one if the directory is empty or absent.
+
+        *alone*: StoreInUseError if any other process has it open, and none can open it meanwhile.
+        """
         self.root = root
+        self.is_read_only = _is_on_read_only_disk(root)
+        """Then everything can be read, and who wants to write gets ReadOnlyDiskError."""
         _refuse_network_file_system(root)
         self.format = read_or_make_format(root)
-        self.id = bytes.fromhex(self.format.store)
-        for name in ("packs", "staging", "run", "run/wake"):
-            (root / name).mkdir(mode=0o700, exist_ok=True)
-        self._open_lock = lock_store(root, exclusive=False)
+        self.id = store_id(root, self.format)
+        _make_folders(root)
+        self._open_lock = lock_store(root, exclusive=alone)
         try:
-            _refuse_lost_index(root)
-            self._index = Index(root / INDEX)
+            if not data_path(root / INDEX).exists():
+                _refuse_lost_index(root)
+                _make_index(root)
+            self._index = Index(root / INDEX, read_only=self.is_read_only)
         except BaseException:
             os.close(self._open_lock)
             raise
-        self.chunks = Chunks(self._index, root / PACKS, self.id, Compression.chosen())
+        self.chunks = Chunks(
+            self._index,
+            root / PACKS,
+            self.id,
+            Compression.chosen(),
+            None if self.is_read_only else self.run / "holds",
+        )
         self._lock = threading.RLock()
         self._journaled: list[int] = []
         """Batches that this process has synced to a pack and can take out of the outbox."""
         self._after_write: list[Callable[[], None]] = []
-        self._empty_outbox()
+        if not self.is_read_only:
+            self._recover_from_power_cut()
+            self._empty_outbox()
 
     @property
     def run(self) -> Path:
@@ -143,6 +163,39 @@ class Store:
             with self.write():
                 pass
 
+    def hold(self) -> AbstractContextManager[None]:
+        """
+        Have gc leave what the block puts, or takes out of trees, until records name it or the block ends.
+
+        What is put outside of such blocks is held until the process rests, or ends.
+        """
+        return self.chunks.holds.hold()
+
+    def rest(self) -> None:
+        """Have gc wait no longer for what was put outside of `hold` blocks; see `resting`."""
+        self.resting()()
+
+    def resting(self) -> Callable[[], None]:
+        """
+        Say that no operation outside of `hold` blocks is under way; return the slow half, for any thread.
+
+        For processes that live long.  The slow half flushes, and lets go of packs that gc wants.
+        """
+        end = self.chunks.holds.turn()
+
+        def settle() -> None:
+            self._index_all()
+            self.chunks.leave_condemned_packs()
+            self._index_all()
+            end()
+
+        return settle
+
+    def _index_all(self) -> None:
+        if not self.chunks.is_settled:
+            with self.write():
+                pass
+
     def _journal(self, sequence: int, batch: bytes) -> None:
         try:
             self.chunks.append_journal(batch)
@@ -152,6 +205,16 @@ class Store:
         else:
             self._journaled.append(sequence)
 
+    def _recover_from_power_cut(self) -> None:
+        """The first to open the store in a life of the machine looks at what the end of the last one has left."""
+        known = self.run / "boot"
+        boot = this_boot().hex()
+        if not known.exists() or known.read_text() != boot:
+            self.chunks.recover()
+            with suppress(OSError):
+                # On a full disk the next one looks again.
+                known.write_text(boot)
+
     def _empty_outbox(self) -> None:
         """Write batches to a pack that a crash of their writer kept from it."""
         with self.read() as txn:
@@ -160,7 +223,6 @@ class Store:
             sequence = int.from_bytes(key, "big")
             try:
                 is_alive, batch = split_outbox(value)
-                decode_batch(batch)
             except StoreError as error:
                 # It stays where it is: a pack must not take what a replay could not read.
                 log.error("batch %d in the outbox is damaged: %s", sequence, error)
@@ -187,6 +249,15 @@ class Store:
                 os.close(self._open_lock)
 
 
+def _make_folders(root: Path) -> None:
+    """Make what is missing, and have it survive power loss before anything in it is promised."""
+    missing = [name for name in _FOLDERS if not (root / name).is_dir()]
+    for name in missing:
+        (root / name).mkdir(mode=0o700, exist_ok=True)
+    if missing:
+        sync_folder(root)
+
+
 def lock_store(root: Path, *, exclusive: bool) -> int:
     """
     Lock the store and return the descriptor that holds the lock.
@@ -194,7 +265,8 @@ def lock_store(root: Path, *, exclusive: bool) -> int:
     Shared by all who have the store open; exclusive for who replaces its index.  ConflictError
     names who is in the way.
     """
-    fd = os.open(root / "store.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDONLY if _is_on_read_only_disk(root) else os.O_RDWR | os.O_CREAT
+    fd = os.open(root / "store.lock", flags | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -202,7 +274,7 @@ def lock_store(root: Path, *, exclusive: bool) -> int:
         why = (
             "other processes have it open; stop them (`pfs down`)"
             if exclusive
-            else "its index is being rebuilt"
+            else "its index is being rebuilt, or it is being repaired"
         )
         raise StoreInUseError(f"the store in {root} cannot be opened: {why}") from None
     return fd
@@ -210,8 +282,25 @@ def lock_store(root: Path, *, exclusive: bool) -> int:
 
 def _refuse_lost_index(root: Path) -> None:
     """An empty index beside packs would number batches and packs from the start, and ruin both."""
-    if not data_path(root / INDEX).exists() and any((root / PACKS).iterdir()):
+    if any((root / PACKS).iterdir()):
         raise StoreError(f"the store in {root} has lost its index; `pfs fsck --rebuild-index` makes it anew")
+
+
+def _make_index(root: Path) -> None:
+    """
+    Make the index of a new store, so that after a power cut there is a whole one or none.
+
+    Two processes may do so at once: rename lets exactly one of the two win.
+    """
+    draft = Path(tempfile.mkdtemp(prefix="index-", dir=root / "run"))
+    Index(draft).close()
+    try:
+        draft.rename(root / INDEX)
+    except OSError as error:
+        shutil.rmtree(draft)
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise StoreError(f"{root / INDEX} cannot be made: {error.strerror}") from error
+    sync_folder(root)
 
 
 def read_or_make_format(root: Path) -> Format:
@@ -236,8 +325,27 @@ def read_or_make_format(root: Path) -> Format:
     return found
 
 
+def store_id(root: Path, found: Format) -> bytes:
+    """
+    Return the id of the store; UnknownFormatError if it is none, or not the one that its packs name.
+
+    Under a wrong id nothing in the packs could be told from the records of another store.
+    """
+    try:
+        named = bytes.fromhex(found.store)
+    except ValueError:
+        named = b""
+    in_packs = id_in_packs(root / PACKS)
+    if len(named) != STORE_ID_BYTES or in_packs not in (None, named):
+        raise UnknownFormatError(
+            f"{root / 'format.json'} does not name the store that the packs belong to; "
+            "`pfs fsck --repair` mends it"
+        )
+    return named
+
+
 def _make_format(root: Path, path: Path) -> Format:
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_root(root)
     others = [e.name for e in root.iterdir() if e.name != "run" and not e.name.startswith(".format")]
     if others and path.exists():
         # Another process made the store while this one looked.
@@ -262,6 +370,18 @@ def _make_format(root: Path, path: Path) -> Format:
         draft.unlink()
     sync_folder(root)
     return made
+
+
+def _make_root(root: Path) -> None:
+    """Make the folder of a new store; whatever of its path is new survives power loss."""
+    missing = [each for each in (root, *root.parents) if not each.exists()]
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in missing:
+        sync_folder(each.parent)
+
+
+def _is_on_read_only_disk(root: Path) -> bool:
+    return root.exists() and bool(os.statvfs(root).f_flag & os.ST_RDONLY)
 
 
 def _refuse_network_file_system(root: Path) -> None:

@@ -9,13 +9,15 @@ Invariants (fsck.py):
 - H1  a head names a finished commit of the same repo;
 - H2  a head changes only from the value that its mover saw;
 - H3  a branch has at most one open commit, and that commit's parent is the head;
-- H4  provenance has no loops.
+- H4  provenance has no loops;
+- H5  a propagated branch has provenance, and no open commit.
+
+Other branches hear of none of this: propagation.py and wiring.py are what people's changes go through.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -23,7 +25,8 @@ from ..errors import ConflictError, ExistsError, NotFoundError
 from ..ids import BranchName, CommitId, RepoName
 from ..names import check_branch_name
 from ..store.index import ReadTxn, Table, WriteTxn
-from .model import Branch, BranchRef, Commit, branch_key, commit_key, decode, encode
+from .model import Branch, BranchRef, branch_key, decode, encode
+from .records import find_commit
 from .repos import repo
 
 MASTER = BranchName("master")
@@ -64,6 +67,10 @@ class BranchInUseError(ConflictError):
     """Other branches are made from this one, or it has an open commit."""
 
 
+class HeadOfOtherRepoError(ConflictError):
+    """A head is a finished commit of the branch's own repo, whose content is there."""
+
+
 def find_branch(txn: ReadTxn, repo_name: RepoName, name: str) -> Branch | None:
     """Return a branch, or None."""
     raw = txn.get(Table.BRANCHES, branch_key(repo_name, name))
@@ -97,12 +104,13 @@ def create_branch(
     *,
     head: CommitId | None = None,
     provenance: Sequence[BranchRef] = (),
+    propagated: bool = False,
     now_ns: int | None = None,
 ) -> Branch:
     """
     Create a branch.  BranchExistsError if there is one; ProvenanceLoopError.
 
-    *head* must be a finished commit of the same repo.
+    *head* must be a finished commit of the same repo.  Nothing follows from it yet (wiring.py).
     """
     repo(txn, repo_name)
     checked = check_branch_name(name)
@@ -110,7 +118,13 @@ def create_branch(
         raise BranchExistsError(BranchRef(repo_name, checked))
     for source in provenance:
         branch(txn, source.repo, source.branch)
-    made = Branch(repo_name, checked, now_ns or time.time_ns(), provenance=tuple(dict.fromkeys(provenance)))
+    made = Branch(
+        repo_name,
+        checked,
+        now_ns or txn.now_ns(),
+        provenance=tuple(dict.fromkeys(provenance)),
+        propagated=propagated and bool(provenance),
+    )
     _refuse_loop(txn, made)
     put_branch(txn, made)
     if head is not None:
@@ -118,14 +132,22 @@ def create_branch(
     return made
 
 
-def set_provenance(txn: WriteTxn, ref: BranchRef, provenance: Sequence[BranchRef]) -> Branch:
-    """Make *ref* a branch made from *provenance*; ProvenanceLoopError, ConflictError if it has a trigger."""
+def set_provenance(
+    txn: WriteTxn, ref: BranchRef, provenance: Sequence[BranchRef], *, propagated: bool = False
+) -> Branch:
+    """
+    Make *ref* a branch made from *provenance*; ProvenanceLoopError, ConflictError if it has a trigger.
+
+    Nothing follows from it yet (wiring.py).
+    """
     for source in provenance:
         branch(txn, source.repo, source.branch)
     line = branch(txn, ref.repo, ref.branch)
     if provenance and line.trigger is not None:
         raise ConflictError(f"branch {ref} has a trigger; it cannot be made from other branches as well")
-    changed = msgspec.structs.replace(line, provenance=tuple(dict.fromkeys(provenance)))
+    changed = msgspec.structs.replace(
+        line, provenance=tuple(dict.fromkeys(provenance)), propagated=propagated and bool(provenance)
+    )
     _refuse_loop(txn, changed)
     put_branch(txn, changed)
     return changed
@@ -145,7 +167,55 @@ def _refuse_loop(txn: ReadTxn, start: Branch) -> None:
 
 def subvenance(txn: ReadTxn, ref: BranchRef) -> list[BranchRef]:
     """Return the branches that are made directly from *ref*."""
-    return [other.ref for other in all_branches(txn) if ref in other.provenance]
+    return [other.ref for other in made_branches(txn) if ref in other.provenance]
+
+
+def made_branches(txn: ReadTxn) -> list[Branch]:
+    """Return the branches that have provenance."""
+    # A field that has its default is not written, so most records need not be decoded.
+    found = [decode(raw, Branch) for _, raw in txn.scan(Table.BRANCHES) if b"provenance" in raw]
+    return [line for line in found if line.provenance]
+
+
+def all_provenance(txn: ReadTxn, ref: BranchRef) -> list[BranchRef]:
+    """Return all that a branch is made from, directly or not: the direct ones first."""
+    found: dict[BranchRef, None] = {}
+    pending = list(branch(txn, ref.repo, ref.branch).provenance)
+    while pending:
+        source = pending.pop(0)
+        if source not in found:
+            found[source] = None
+            line = find_branch(txn, source.repo, source.branch)
+            pending.extend(line.provenance if line is not None else ())
+    return list(found)
+
+
+def downstream(txn: ReadTxn, start: Iterable[BranchRef], *, propagated_only: bool = False) -> list[Branch]:
+    """
+    Return the branches that are made from *start*, directly or not, each behind those it is made from.
+
+    With *propagated_only* without those that pipelines make, and what is behind these.
+    """
+    users: dict[BranchRef, list[Branch]] = {}
+    for line in made_branches(txn):
+        if line.propagated or not propagated_only:
+            for source in line.provenance:
+                users.setdefault(source, []).append(line)
+    reached: dict[BranchRef, Branch] = {}
+    pending = list(start)
+    while pending:
+        for line in users.get(pending.pop(), ()):
+            if line.ref not in reached:
+                reached[line.ref] = line
+                pending.append(line.ref)
+    waits_for = {ref: sum(source in reached for source in line.provenance) for ref, line in reached.items()}
+    ready = [line for ref, line in reached.items() if not waits_for[ref]]
+    for line in ready:
+        for user in users.get(line.ref, ()):
+            waits_for[user.ref] -= 1
+            if not waits_for[user.ref]:
+                ready.append(user)
+    return ready
 
 
 def triggered_by(txn: ReadTxn, ref: BranchRef) -> list[Branch]:
@@ -180,8 +250,7 @@ def delete_branch(txn: WriteTxn, ref: BranchRef, *, force: bool = False) -> None
     txn.delete(Table.BRANCHES, branch_key(ref.repo, ref.branch))
     for user in users:
         line = branch(txn, user.repo, user.branch)
-        left = tuple(source for source in line.provenance if source != ref)
-        put_branch(txn, msgspec.structs.replace(line, provenance=left))
+        put_branch(txn, line.without({ref}))
 
 
 def move_head(txn: WriteTxn, ref: BranchRef, to: CommitId, *, expected: CommitId | None) -> Branch:
@@ -197,11 +266,14 @@ def move_head(txn: WriteTxn, ref: BranchRef, to: CommitId, *, expected: CommitId
         raise BranchInUseError(f"branch {ref} has the open commit {found.open.hex()}; finish it first")
     if found.head != expected:
         raise StaleHeadError(ref, expected, found.head)
-    raw = txn.get(Table.COMMITS, commit_key(ref.repo, to))
-    if raw is None or not decode(raw, Commit).is_finished:  # H1
-        raise ConflictError(
-            f"{ref.repo}@{to.hex()} is no finished commit of repo {ref.repo}; a head must be one"
+    wanted = find_commit(txn, ref.repo, to)
+    if wanted is None or not wanted.is_finished:  # H1
+        raise HeadOfOtherRepoError(
+            f"{ref.repo}@{to.hex()} is no finished commit of repo {ref.repo}; "
+            "branch and head commit must belong to the same repo"
         )
+    if wanted.forgotten:  # C7
+        raise HeadOfOtherRepoError(f"commit {wanted.ref} is forgotten; a head needs its content")
     moved = msgspec.structs.replace(found, head=to)
     put_branch(txn, moved)
     return moved

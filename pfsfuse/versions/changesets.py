@@ -18,6 +18,7 @@ from ..store.objects import Objects
 from ..trees import contents as file_contents
 from ..trees.contents import EMPTY, Contents
 from ..trees.entry import Entry, Kind
+from ..trees.links import without_links
 from ..trees.tree import Trees
 from .overlay import Overlay
 from .staged import Node, StagedDirectory, StagedFile
@@ -57,10 +58,24 @@ class MakeDirectory(msgspec.Struct, frozen=True, array_like=True, tag="dir"):
     entry: Entry
 
 
-Change = Put | Append | Delete | MakeDirectory
+class PutTree(msgspec.Struct, frozen=True, array_like=True, tag="tree"):
+    """
+    Have everything of the directory *entry* be at *path* too, joining a directory that is there.
+
+    What stands at a path of both is replaced; with *append*, files are added to.  By reference: it costs
+    what both have in common, not what *entry* has.  () is the root.
+    """
+
+    path: Path
+    entry: Entry
+    append: bool = False
+
+
+Primitive = Put | Append | Delete | MakeDirectory
+Change = Primitive | PutTree
 ChangeSet = Sequence[Change]
 
-_decoder = msgspec.msgpack.Decoder(list[Put | Append | Delete | MakeDirectory])
+_decoder = msgspec.msgpack.Decoder(list[Put | Append | Delete | MakeDirectory | PutTree])
 
 
 def encode_changes(changes: ChangeSet) -> bytes:
@@ -81,20 +96,22 @@ def apply_to_overlay(overlay: Overlay, changes: ChangeSet) -> None:
     One that cannot be made raises InvalidNameError, NotADirectoryPathError or
     IsADirectoryPathError before anything is done.  OutOfSpaceError leaves the first ones done.
     """
-    check_changes(overlay, changes)
-    for change in changes:
+    for change in check_changes(overlay, changes):
         apply_one(overlay, change)
 
 
-def check_changes(overlay: Overlay, changes: ChangeSet) -> None:
-    """Raise why *changes* cannot be applied, if so."""
+def check_changes(overlay: Overlay, changes: ChangeSet) -> list[Primitive]:
+    """Return *changes* in single steps for `apply_one`; raise why they cannot be applied, if so."""
     plan = _Plan(overlay.trees, overlay.resolve)
-    for change in changes:
+    steps: list[Primitive] = []
+    for change in plan.single(changes):
         plan.check(change)
         plan.add(change)
+        steps.append(change)
+    return steps
 
 
-def apply_one(overlay: Overlay, change: Change) -> None:
+def apply_one(overlay: Overlay, change: Primitive) -> None:
     """Apply one of several changes that were checked together."""
     if isinstance(change, Delete):
         _delete(overlay, change.path)
@@ -148,7 +165,7 @@ def _parent(overlay: Overlay, path: Path) -> StagedDirectory:
 def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSet, *, mtime_ns: int) -> Entry:
     """Return *root* with *changes* applied in order: the same as `apply_to_overlay`, where no commit is open."""
     plan = _Plan(trees, lambda path: trees.resolve(root, path))
-    for change in changes:
+    for change in plan.single(changes):
         there = plan.check(change)
         if isinstance(change, Append) and isinstance(there, Entry) and there.kind == Kind.FILE:
             joined = file_contents.concat(objects, [Contents.of(there), Contents.of(change.entry)])
@@ -156,6 +173,8 @@ def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSe
                 mode=there.mode, uid=there.uid, gid=there.gid, mtime_ns=change.entry.mtime_ns
             )
             plan.add(Put(change.path, entry))
+        elif isinstance(change, Put):
+            plan.add(Put(change.path, without_links(trees, change.entry)))
         else:
             plan.add(change)
     return trees.apply(root, dict(plan.changes(mtime_ns)), mtime_ns=mtime_ns)
@@ -202,7 +221,29 @@ class _Plan:
         start = self._trees.empty_directory() if known.is_made or known is self._top else known.entry
         return self._trees.resolve(start, rest) if start is not None else None
 
-    def check(self, change: Change) -> Found | None:
+    def single(self, changes: ChangeSet) -> Iterator[Primitive]:
+        """Yield *changes* in single steps; each is to be added before the next is asked for."""
+        for change in changes:
+            if isinstance(change, PutTree):
+                yield from self._joined(change)
+            else:
+                yield change
+
+    def _joined(self, change: PutTree) -> Iterator[Primitive]:
+        pending = [(change.path, change.entry)]
+        while pending:
+            path, entry = pending.pop()
+            there = self.at(path)
+            both = there is not None and there.kind == Kind.DIRECTORY and entry.kind == Kind.DIRECTORY
+            if both or not path:
+                below = [((*path, name), child) for name, child in self._trees.list(entry)]
+                pending += reversed(below)
+            elif change.append and entry.kind == Kind.FILE:
+                yield Append(path, entry)
+            else:
+                yield Put(path, entry)
+
+    def check(self, change: Primitive) -> Found | None:
         """Return what *change* will find at its path; raise why it cannot be made."""
         for name in change.path:
             check_element(name)
@@ -228,7 +269,7 @@ class _Plan:
             raise IsADirectoryPathError(f"/{_shown(change.path)} is a directory; delete it first")
         return there
 
-    def add(self, change: Change) -> None:
+    def add(self, change: Primitive) -> None:
         """Plan a change that was checked; an Append counts as a Put."""
         if isinstance(change, Delete):
             self._set(change.path, None)
@@ -292,7 +333,9 @@ __all__ = [
     "ChangeSet",
     "Delete",
     "MakeDirectory",
+    "Primitive",
     "Put",
+    "PutTree",
     "apply_one",
     "apply_to_overlay",
     "apply_to_tree",

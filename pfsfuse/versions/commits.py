@@ -3,7 +3,7 @@ Commits: start, finish, find, and the ways to name one.
 
 Invariants (fsck.py):
 
-- C1  a finished commit has a root, or an error;
+- C1  a finished commit has a root, or an error, or was forgotten;
 - C2  a commit's parent is a finished commit of the same repo;
 - C3  an open commit is the open commit of its branch;
 - C4  provenance and subvenance agree;
@@ -13,8 +13,8 @@ Invariants (fsck.py):
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -22,7 +22,15 @@ from ..errors import ConflictError, InvalidNameError, NotFoundError, ReadOnlyErr
 from ..ids import BranchName, CommitId, RepoName, is_commit_id, new_commit_id, parse_commit_id
 from ..store.index import ReadTxn, Table, WriteTxn
 from ..trees.entry import Entry
-from .branches import BranchNotFoundError, StaleHeadError, branch, create_branch, find_branch, put_branch
+from .branches import (
+    MASTER,
+    BranchNotFoundError,
+    StaleHeadError,
+    branch,
+    create_branch,
+    find_branch,
+    put_branch,
+)
 from .model import (
     Branch,
     BranchRef,
@@ -31,22 +39,25 @@ from .model import (
     CommitState,
     Origin,
     commit_key,
-    commit_set_key,
     decode,
-    encode,
-    subvenance_key,
 )
+from .propagation import propagate
+from .records import CommitNotFoundError as CommitNotFoundError
+from .records import add_commit, all_commits, existing_commit, remove_commit, replace_commit
+from .records import ancestors as ancestors
+from .records import find_commit as find_commit
+from .records import head_of as head_of
+from .records import newest_good as newest_good
+from .records import subvenance_of as subvenance_of
 from .repos import repo
+from .sets import alias, sets_with_prefix
+from .sets import commits_of_set as commits_of_set
 from .triggers import fire
 
 _SHORTEST_PREFIX = 4
 _HEX_DIGITS = frozenset("0123456789abcdef")
-_ANCESTRY = re.compile(r"(?P<base>[A-Za-z0-9_-]+)(?P<steps>(?:[\^~][0-9]*|[./][0-9]+)*)\Z")
+_ANCESTRY = re.compile(r"(?P<base>[A-Za-z0-9_-]+(?:=[0-9a-fA-F]+)?)(?P<steps>(?:[\^~][0-9]*|[./][0-9]+)*)\Z")
 _STEP = re.compile(r"([\^~./])([0-9]*)")
-
-
-class CommitNotFoundError(NotFoundError):
-    """No commit of the repo is meant by this text."""
 
 
 class AmbiguousCommitError(InvalidNameError):
@@ -85,19 +96,10 @@ class OutputBranchError(ReadOnlyError):
         self.ref = ref
 
 
-def find_commit(txn: ReadTxn, repo_name: RepoName, commit_id: CommitId) -> Commit | None:
-    """Return a commit by its id, or None."""
-    raw = txn.get(Table.COMMITS, commit_key(repo_name, commit_id))
-    return decode(raw, Commit) if raw is not None else None
-
-
 def commit(txn: ReadTxn, repo_name: RepoName, commit_id: CommitId) -> Commit:
     """Return a commit by its id; CommitNotFoundError."""
     found = find_commit(txn, repo_name, commit_id)
-    if found is None:
-        repo(txn, repo_name)
-        raise CommitNotFoundError(f"commit {commit_id.hex()} not found in repo {repo_name}")
-    return found
+    return found if found is not None else existing_commit(txn, repo(txn, repo_name).name, commit_id)
 
 
 def open_commit(txn: ReadTxn, ref: BranchRef) -> Commit:
@@ -108,61 +110,82 @@ def open_commit(txn: ReadTxn, ref: BranchRef) -> Commit:
     return commit(txn, ref.repo, line.open)
 
 
-def commits_of_set(txn: ReadTxn, commit_id: CommitId) -> list[Commit]:
-    """Return the commits of all repos that share this id."""
-    keys = [key for key, _ in txn.scan(Table.COMMIT_SETS, commit_id)]
-    return [commit(txn, RepoName(key[len(commit_id) :].decode()), commit_id) for key in keys]
-
-
-def ancestors(txn: ReadTxn, start: Commit | None) -> Iterator[Commit]:
-    """Yield *start*, its parent, and so on."""
-    current = start
-    while current is not None:
-        yield current
-        current = commit(txn, current.repo, current.parent) if current.parent is not None else None
-
-
-def head_of(txn: ReadTxn, record: Branch) -> Commit | None:
-    """Return the newest finished commit of a branch, or None."""
-    return commit(txn, record.repo, record.head) if record.head is not None else None
-
-
-def newest_good(txn: ReadTxn, record: Branch) -> Commit | None:
-    """Return the newest commit without error: what the mount shows and what a new commit is based on."""
-    return next((c for c in ancestors(txn, head_of(txn, record)) if not c.error), None)
-
-
 def newest_data(txn: ReadTxn, record: Branch) -> Commit | None:
     """Return the newest commit that pipelines may use, or None."""
     return next((c for c in ancestors(txn, head_of(txn, record)) if c.is_data), None)
 
 
 def base_root(txn: ReadTxn, record: Commit) -> Entry | None:
-    """Return the content that an open commit starts from: its nearest ancestor's without error."""
+    """Return the content that an open commit starts from: that of its nearest ancestor which is good."""
     parent = commit(txn, record.repo, record.parent) if record.parent is not None else None
-    return next((c.root for c in ancestors(txn, parent) if not c.error), None)
+    return next((c.root for c in ancestors(txn, parent) if c.is_good), None)
 
 
 def list_commits(
-    txn: ReadTxn, repo_name: RepoName, *, branch_name: str | None = None, number: int = 0
+    txn: ReadTxn,
+    repo_name: RepoName,
+    *,
+    branch_name: str | None = None,
+    number: int = 0,
+    after: Commit | None = None,
+    up_to: Commit | None = None,
+    oldest_first: bool = False,
+    origin: Origin | None = None,
+    started_before_ns: int | None = None,
 ) -> list[Commit]:
     """
     Return commits newest first: a branch's own line with its open commit, or all of a repo.
 
-    *number* limits the list; 0 does not.
+    A line begins at *up_to*, if given, and ends before *after*; CommitNotFoundError if it never meets
+    that one.  *number* limits the list, once it is in its order; 0 does not.
     """
-    if branch_name is None:
+    if branch_name is None and up_to is None and after is None:
         repo(txn, repo_name)
-        found = [decode(raw, Commit) for _, raw in txn.scan(Table.COMMITS, commit_key(repo_name, b""))]
-        found.sort(key=lambda c: (c.started_ns, c.id), reverse=True)
+        found = all_commits(txn, repo_name)
     else:
-        record = branch(txn, repo_name, branch_name)
-        found = [commit(txn, repo_name, record.open)] if record.open is not None else []
-        for ancestor in ancestors(txn, head_of(txn, record)):
-            if number and len(found) >= number:
-                break
-            found.append(ancestor)
+        found = _line(txn, repo_name, branch_name, after, up_to)
+    wanted = (
+        each
+        for each in found
+        if (origin is None or each.origin is origin)
+        and (started_before_ns is None or each.started_ns < started_before_ns)
+    )
+    if branch_name is None and up_to is None and after is None:
+        return _cut(sorted(wanted, key=lambda c: (c.started_ns, c.id), reverse=not oldest_first), number)
+    if not oldest_first:
+        return list(islice(wanted, number or None))
+    return _cut(list(wanted)[::-1], number)
+
+
+def _cut(found: list[Commit], number: int) -> list[Commit]:
     return found[:number] if number else found
+
+
+def _line(
+    txn: ReadTxn, repo_name: RepoName, branch_name: str | None, after: Commit | None, up_to: Commit | None
+) -> Iterator[Commit]:
+    """Yield a line of commits, newest first, from *up_to* or the newest of the branch to before *after*."""
+    if up_to is not None:
+        start = ancestors(txn, up_to)
+    else:
+        record = branch(txn, repo_name, branch_name or MASTER)
+        if record.open is not None:
+            yield commit(txn, repo_name, record.open)
+        start = ancestors(txn, head_of(txn, record))
+    for ancestor in start:
+        if after is not None and ancestor.id == after.id:
+            return
+        yield ancestor
+    if after is not None:
+        raise CommitNotFoundError(f"commit {after.ref} is not on this line")
+
+
+def describe_commit(txn: WriteTxn, ref: CommitRef, description: str) -> Commit:
+    """Give a commit another description; what is in it stays as it is."""
+    record = commit(txn, ref.repo, ref.commit)
+    changed = msgspec.structs.replace(record, description=description)
+    replace_commit(txn, record, changed)
+    return changed
 
 
 def start_commit(
@@ -176,6 +199,7 @@ def start_commit(
     description: str = "",
     explicit: bool = False,
     placeholder: bool = False,
+    merged: CommitId | None = None,
 ) -> Commit:
     """
     Open a commit on a branch, making the branch if it is new, and return the commit.
@@ -185,7 +209,7 @@ def start_commit(
     """
     repo(txn, repo_name)
     record = find_branch(txn, repo_name, branch_name) or create_branch(txn, repo_name, branch_name)
-    if record.provenance and origin is Origin.USER:
+    if record.propagated or (record.provenance and origin is Origin.USER):
         raise OutputBranchError(record.ref)
     if record.open is not None:
         raise BranchHasOpenCommitError(record.ref, record.open)
@@ -194,20 +218,18 @@ def start_commit(
         commit_id or new_commit_id(),
         record.name,
         CommitState.OPEN,
-        time.time_ns(),
+        txn.now_ns(),
         parent=record.head,
         origin=origin,
         description=description,
         provenance=tuple(provenance),
         explicit=explicit,
         placeholder=placeholder,
+        merged=merged,
     )
     if find_commit(txn, repo_name, made.id) is not None:
         raise ConflictError(f"commit {made.ref} exists already; a repo has one commit of each id")
-    txn.put(Table.COMMITS, commit_key(repo_name, made.id), encode(made))
-    txn.put(Table.COMMIT_SETS, commit_set_key(made.id, repo_name), b"")
-    for source in provenance:
-        txn.put(Table.SUBVENANCE, subvenance_key(source, made.ref), b"")
+    add_commit(txn, made)
     put_branch(txn, msgspec.structs.replace(record, open=made.id))
     return made
 
@@ -238,13 +260,15 @@ def finish_commit(
         record,
         state=CommitState.FINISHED,
         root=root,
-        finished_ns=now_ns or time.time_ns(),
+        finished_ns=now_ns or txn.now_ns(),
         description=record.description if description is None else description,
         error=error,
     )
     put_branch(txn, msgspec.structs.replace(line, head=done.id, open=None))
     done = msgspec.structs.replace(done, triggered=fire(txn, line, done))
-    txn.put(Table.COMMITS, commit_key(ref.repo, ref.commit), encode(done))
+    replace_commit(txn, record, done)
+    if done.is_data:
+        propagate(txn, [line.ref, *(BranchRef(ref.repo, name) for name in done.triggered)], done.id)
     return done
 
 
@@ -253,23 +277,10 @@ def drop_open_commit(txn: WriteTxn, ref: CommitRef) -> None:
     record = commit(txn, ref.repo, ref.commit)
     if record.is_finished:
         raise CommitFinishedError(ref)
-    txn.delete(Table.COMMITS, commit_key(ref.repo, ref.commit))
-    txn.delete(Table.COMMIT_SETS, commit_set_key(ref.commit, ref.repo))
-    for source in record.provenance:
-        txn.delete(Table.SUBVENANCE, subvenance_key(source, ref))
+    remove_commit(txn, record)
     line = branch(txn, ref.repo, record.branch)
     if line.open == ref.commit:
         put_branch(txn, msgspec.structs.replace(line, open=None))
-
-
-def subvenance_of(txn: ReadTxn, ref: CommitRef) -> list[CommitRef]:
-    """Return the commits that were made directly from *ref*."""
-    prefix = subvenance_key(ref)
-    found = []
-    for key, _ in txn.scan(Table.SUBVENANCE, prefix):
-        name, _, commit_id = key[len(prefix) :].partition(b"\0")
-        found.append(CommitRef(RepoName(name.decode()), CommitId(commit_id)))
-    return found
 
 
 # Names for commits
@@ -282,6 +293,8 @@ def resolve(txn: ReadTxn, repo_name: RepoName, text: str) -> Commit:
     `master` (the head), a full id or a unique prefix of at least 4 digits; then any number of
     `^`, `^N`, `~`, `~N` (N-th ancestor), `.N` (N-th commit of its line, from 1) and `/N` (the same
     from 0, the 1.0 era's counting, which knows no empty first commit).  A branch wins over an id.
+    The id of a change that made no commit in this repo means the one that it used (sets.py);
+    `master=<id>` is the one on that branch.
     """
     repo(txn, repo_name)
     match = _ANCESTRY.match(text)
@@ -299,20 +312,32 @@ def _resolve_base(txn: ReadTxn, repo_name: RepoName, text: str) -> Commit:
         if record.head is None:
             raise CommitNotFoundError(f"branch {record.ref} has no finished commit yet")
         return commit(txn, repo_name, record.head)
-    if is_commit_id(text):
-        return commit(txn, repo_name, parse_commit_id(text))
-    found = _by_prefix(txn, repo_name, text)
+    line, equals, digits = text.rpartition("=")
+    found = _by_digits(txn, repo_name, digits, BranchName(line) if equals else None)
     if found is not None:
         return found
-    if set(text.lower()) <= _HEX_DIGITS:
+    if equals or set(text.lower()) <= _HEX_DIGITS:
         raise CommitNotFoundError(f"no branch and no commit {text!r} in repo {repo_name}")
     raise BranchNotFoundError(repo_name, text)
 
 
-def _by_prefix(txn: ReadTxn, repo_name: RepoName, text: str) -> Commit | None:
+def _by_digits(txn: ReadTxn, repo_name: RepoName, text: str, line: BranchName | None) -> Commit | None:
+    """Return the commit of an id, or of its beginning: one of the repo, else the alias of a change's."""
     digits = text.lower()
-    if len(digits) < _SHORTEST_PREFIX or len(digits) > 32 or not set(digits) <= _HEX_DIGITS:
+    if not _SHORTEST_PREFIX <= len(digits) <= 32 or not set(digits) <= _HEX_DIGITS:
         return None
+    if is_commit_id(digits):
+        return alias(txn, parse_commit_id(digits), repo_name, line)
+    own = _by_prefix(txn, repo_name, digits)
+    if own is not None:
+        return own if line in (None, own.branch) else None
+    changes = sets_with_prefix(txn, digits)
+    if len(changes) > 1:
+        raise AmbiguousCommitError(f"{text!r} fits several changes; give more digits")
+    return alias(txn, changes[0], repo_name, line) if changes else None
+
+
+def _by_prefix(txn: ReadTxn, repo_name: RepoName, digits: str) -> Commit | None:
     whole = bytes.fromhex(digits[: len(digits) // 2 * 2])
     matches = [
         raw
@@ -321,7 +346,7 @@ def _by_prefix(txn: ReadTxn, repo_name: RepoName, text: str) -> Commit | None:
     ]
     if len(matches) > 1:
         raise AmbiguousCommitError(
-            f"{text!r} fits {len(matches)} commits of repo {repo_name}; give more digits"
+            f"{digits!r} fits {len(matches)} commits of repo {repo_name}; give more digits"
         )
     return decode(matches[0], Commit) if matches else None
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain
 from typing import BinaryIO
 
 from ..trees.contents import Contents, Reader
@@ -22,13 +23,22 @@ from .ingest import THREADS, Progress
 
 _STEP = 1 << 20
 _WAITING_FILES = 256
+_DECODERS = 2
+"""Threads that decompress ahead of one that writes."""
 
 
-def write_to(trees: Trees, entry: Entry, stream: BinaryIO, *, offset: int = 0) -> None:
-    """Write the bytes of a file from *offset* on."""
-    reader = Reader(trees.objects, Contents.of(entry))
-    for start in range(offset, entry.size, _STEP):
-        stream.write(reader.read(start, _STEP))
+def write_to(
+    trees: Trees, entry: Entry, stream: BinaryIO, *, offset: int = 0, length: int | None = None
+) -> None:
+    """Write the bytes of a file from *offset* on, at most *length* of them."""
+    end = entry.size if length is None else min(offset + length, entry.size)
+    if end - offset <= _STEP:
+        stream.write(Reader(trees.objects, Contents.of(entry)).read(offset, end - offset))
+        return
+    with ThreadPoolExecutor(_DECODERS, thread_name_prefix="pfs-export") as pool:
+        reader = Reader(trees.objects, Contents.of(entry), pool=pool)
+        for start in range(offset, end, _STEP):
+            stream.write(reader.read(start, min(_STEP, end - start)))
 
 
 def export(
@@ -40,7 +50,21 @@ def export(
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> list[bytes]:
     """Have *target* on the host be *entry*, with what is below it; return the host paths left out."""
-    state = Progress(found_files=entry.files, found_bytes=entry.size)
+    return export_all(trees, [(entry, target)], threads=threads, progress=progress)
+
+
+def export_all(
+    trees: Trees,
+    wanted: Sequence[tuple[Entry, bytes]],
+    *,
+    threads: int = THREADS,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> list[bytes]:
+    """`export` of several entries, none of which is to be below another."""
+    state = Progress(
+        found_files=sum(entry.files for entry, _ in wanted),
+        found_bytes=sum(entry.size for entry, _ in wanted),
+    )
     waiting: deque[Future[int]] = deque()
     directories: list[tuple[bytes, Entry]] = []
     left_out: list[bytes] = []
@@ -52,7 +76,7 @@ def export(
 
     with ThreadPoolExecutor(threads, thread_name_prefix="pfs-export") as pool:
         try:
-            for host, found in _walk(trees, entry, target):
+            for host, found in chain.from_iterable(_walk(trees, *each) for each in wanted):
                 if found.kind == Kind.DIRECTORY:
                     # Writable until everything is in it.
                     os.makedirs(host, mode=0o700, exist_ok=True)

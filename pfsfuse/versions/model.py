@@ -8,6 +8,7 @@ version are ignored, absent ones take their default.  Keys join names and ids wi
 from __future__ import annotations
 
 import enum
+from collections.abc import Container
 from typing import TypeVar
 
 import msgspec
@@ -31,6 +32,16 @@ class CommitState(enum.StrEnum):
 
     OPEN = "open"
     FINISHED = "finished"
+
+
+class Project(
+    msgspec.Struct, frozen=True, omit_defaults=True, rename={"created_ns": "t", "description": "d"}
+):
+    """A group of repos.  One without a record, that repos are named after, is as good (projects.py)."""
+
+    name: str
+    created_ns: int
+    description: str = ""
 
 
 class Repo(msgspec.Struct, frozen=True, omit_defaults=True, rename={"created_ns": "t", "description": "d"}):
@@ -88,6 +99,10 @@ class Branch(msgspec.Struct, frozen=True, omit_defaults=True):
     """The open commit, whose parent is the head."""
     provenance: tuple[BranchRef, ...] = ()
     """The branches whose commits make this one's; such a branch is written by its maker only."""
+    propagated: bool = False
+    """No pipeline makes its commits: every change of its provenance gives it one at once (propagation.py)."""
+    moved: CommitId | None = None
+    """The change that last gave it a head which was not new there: the id of a Move."""
     trigger: Trigger | None = None
     ticked_ns: int | None = None
     """When the clock of its trigger was last heard."""
@@ -95,6 +110,11 @@ class Branch(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def ref(self) -> BranchRef:
         return BranchRef(self.repo, self.name)
+
+    def without(self, gone: Container[BranchRef]) -> Branch:
+        """Return the branch as it is when some that it was made from are gone (R2)."""
+        left = tuple(source for source in self.provenance if source not in gone)
+        return msgspec.structs.replace(self, provenance=left, propagated=self.propagated and bool(left))
 
 
 class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -118,8 +138,12 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     """Started by name, so only finished by name: the mount leaves it open."""
     placeholder: bool = False
     """The empty first commit of an output branch: it is there for the ancestry and never counts as data."""
+    forgotten: bool = False
+    """Its content was given up (removal.py); what it was made from and when is still known."""
     triggered: tuple[BranchName, ...] = ()
     """The branches that its finish moved to it."""
+    merged: CommitId | None = None
+    """What was merged into it, beside its parent (merging.py); it may have been taken away since."""
 
     @property
     def is_finished(self) -> bool:
@@ -127,12 +151,37 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_data(self) -> bool:
-        """Whether pipelines may use it: finished, without error, and not the empty first commit."""
-        return self.is_finished and not self.error and not self.placeholder
+        """Whether pipelines may use it: finished, with its content, without error, not the empty first commit."""
+        return self.is_finished and self.is_good and not self.placeholder
+
+    @property
+    def is_good(self) -> bool:
+        """Whether its content may be shown and built on."""
+        return not self.error and not self.forgotten
 
     @property
     def ref(self) -> CommitRef:
         return CommitRef(self.repo, self.id)
+
+
+class Move(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    A branch got another head than a new commit of its own: it was rewound, or its provenance changed.
+
+    That is a change with an id of its own, which everything that follows from it shares.
+    """
+
+    change: CommitId
+    repo: RepoName
+    branch: BranchName
+    head: CommitId
+    moved_ns: int
+    before: CommitId | None = None
+    """The head until then."""
+
+    @property
+    def ref(self) -> BranchRef:
+        return BranchRef(self.repo, self.branch)
 
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -151,6 +200,10 @@ def decode(data: bytes, kind: type[Record]) -> Record:
         raise StoreError(
             f"a {kind.__name__.lower()} record does not decode: {error}; run `pfs fsck`"
         ) from error
+
+
+def project_key(project: str) -> bytes:
+    return project.encode()
 
 
 def repo_key(repo: RepoName) -> bytes:
@@ -172,3 +225,11 @@ def commit_set_key(commit: CommitId, repo: RepoName | str) -> bytes:
 def subvenance_key(source: CommitRef, result: CommitRef | None = None) -> bytes:
     after = commit_key(result.repo, result.commit) if result is not None else b""
     return commit_key(source.repo, source.commit) + after
+
+
+def child_key(repo: RepoName, parent: CommitId, child: CommitId | bytes = b"") -> bytes:
+    return commit_key(repo, parent) + child
+
+
+def move_key(change: CommitId, ref: BranchRef) -> bytes:
+    return change + branch_key(ref.repo, ref.branch)

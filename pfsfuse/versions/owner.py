@@ -19,12 +19,14 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ConflictError, PfsError
 from ..store.index import Table
 from ..store.store import Store
+from ..trees.entry import Entry
 from ..trees.tree import Trees
 from .branches import StaleHeadError, create_branch, find_branch
 from .changesets import ChangeSet, apply_to_overlay, apply_to_tree
@@ -33,11 +35,12 @@ from .commits import (
     base_root,
     commit,
     drop_open_commit,
+    find_commit,
     finish_commit,
     newest_good,
     start_commit,
 )
-from .model import Branch, BranchRef, Commit, Origin, decode
+from .model import Branch, BranchRef, Commit, CommitRef, Origin, decode
 from .overlay import Overlay
 from .repos import repo
 
@@ -150,6 +153,28 @@ class Owner:
         root = opened.overlay.seal()
         with self.store.write() as txn:
             return finish_commit(txn, opened.record.ref, root, description=description, error=error)
+
+    @contextmanager
+    def holding(self, refs: Sequence[BranchRef]) -> Iterator[dict[CommitRef, Entry]]:
+        """
+        Give the content of the open commits of some branches, for who finishes them in one transaction.
+
+        Those that are finished when the block ends are settled.  NoOpenCommitError.
+        """
+        held: dict[CommitRef, OpenCommit] = {}
+        for ref in refs:
+            found = self.find(ref)
+            if found is None:
+                raise NoOpenCommitError(ref)
+            held[found.record.ref] = found
+        try:
+            yield {ref: opened.overlay.seal() for ref, opened in held.items()}
+        finally:
+            with self.store.read() as txn:
+                done = [find_commit(txn, ref.repo, ref.commit) for ref in held]
+            for each in done:
+                if each is not None and each.is_finished:
+                    self.settle(held[each.ref])
 
     def settle(self, opened: OpenCommit) -> None:
         """Remove the staging of a commit that is finished."""

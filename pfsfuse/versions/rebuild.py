@@ -15,7 +15,9 @@ from ..store.rebuild import Report as PackReport
 from ..store.rebuild import rebuild_store_index
 from ..store.store import Store
 from ..trees.tree import Trees
-from .fsck import check
+from .fsck import Report as FsckReport
+from .fsck import examine
+from .records import complete_children
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,12 @@ class Report:
     """What a rebuild found, and what is wrong still."""
 
     packs: PackReport
-    problems: list[Problem]
-    """Of the rebuilt store: damage in the packs shows as what is missing."""
+    found: FsckReport
+    """In the rebuilt store: damage in the packs shows as what is missing."""
+
+    @property
+    def problems(self) -> list[Problem]:
+        return self.found.problems
 
 
 def rebuild_index(root: Path) -> Report:
@@ -36,6 +42,8 @@ def rebuild_index(root: Path) -> Report:
     packs = rebuild_store_index(root)
     store = Store(root)
     try:
-        return Report(packs, check(store, Trees(store.chunks)))
+        with store.write() as txn:
+            complete_children(txn)
+        return Report(packs, examine(store, Trees(store.chunks)))
     finally:
         store.close()

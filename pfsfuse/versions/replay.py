@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import StoreError
+from ..store.boot import this_boot
 from ..trees.contents import Contents
 from ..trees.entry import Entry, Kind
 from .journal import Journal
@@ -34,6 +35,9 @@ class Replay:
         self._scratch = scratch
         self.last: object = None
         """The operation of the last record; None when there is none."""
+        self._boot: bytes | None = None
+        self._unsynced: dict[StagedFile, int] = {}
+        """Files whose data file was not synced since it was written, and where the journal says so."""
 
     @property
     def is_cut_short(self) -> bool:
@@ -43,6 +47,7 @@ class Replay:
     def run(self, journal: Journal) -> None:
         """Do all records again; StoreError for one that makes no sense."""
         for offset, payload in journal.replay():
+            self._note_boot(journal.boot)
             try:
                 record = msgspec.msgpack.decode(payload)
                 self.last = record[0]
@@ -50,7 +55,16 @@ class Replay:
                     self._redo(record, offset, len(payload))
             except (KeyError, ValueError, TypeError, msgspec.ValidationError) as error:
                 raise StoreError(f"{journal.path}: a record cannot be redone: {error!r}") from error
+        self._note_boot(this_boot())
         self._remove_unused_spills()
+
+    def _note_boot(self, boot: bytes | None) -> None:
+        """The machine was started anew: what was not synced by then may be there or not."""
+        if self._boot not in (None, boot):
+            for file in self._unsynced:
+                file.is_doubtful = True
+            self._unsynced.clear()
+        self._boot = boot
 
     def _remove_unused_spills(self) -> None:
         """Remove what the replay found no use for, or not any more."""
@@ -66,7 +80,7 @@ class Replay:
         """Do again what *record* says; the shapes are those of the `_log` calls."""
         operation, *rest = record
         redo: Callable[..., None] = getattr(self, f"_redo_{operation}")
-        if operation == "b":
+        if operation in ("b", "s"):
             rest.append((offset, length))
         redo(*rest)
 
@@ -118,6 +132,12 @@ class Replay:
     def _redo_ln(self, number: int, parent: int, name: bytes, now: int) -> None:
         self._tree.do_link(self._tree.nodes[number], self._directory(parent), name, now)
 
+    def _redo_jn(self, number: int, parent: int, name: bytes) -> None:
+        node, directory = self._tree.nodes[number], self._directory(parent)
+        if not isinstance(self._tree.lookup(directory, name), Entry):
+            raise ValueError(f"{name!r} is nothing of the base")
+        self._tree.do_join(node, directory, name)
+
     def _redo_xc(self, source: int, name: bytes, target: int, new_name: bytes, now: int) -> None:
         self._tree.do_exchange(self._directory(source), name, self._directory(target), new_name, now)
 
@@ -133,6 +153,8 @@ class Replay:
         file = self._file(number)
         # Its data file, if it has one, may be that of a later record.
         file.spill = None
+        file.is_doubtful = False
+        self._unsynced.pop(file, None)
         file.journaled += len(data)
         file.buffer = None
         file.in_journal = (place[0] + place[1] - len(data), len(data))
@@ -146,8 +168,10 @@ class Replay:
         size: int,
         dirty: list[list[int]],
         committed: list[object],
+        place: tuple[int, int],
     ) -> None:
         file = self._file(number)
+        self._unsynced[file] = place[0]
         path = self._scratch / f"{number}.data"
         file.in_journal = None
         if file.spill is None and path.exists():
@@ -158,6 +182,11 @@ class Replay:
             dict(zip(("size", "depth", "data", "content"), committed, strict=True)), Contents
         )
         self._restored(file, size, mtime_ns, kept_prefix)
+
+    def _redo_sy(self, number: int, upto: int) -> None:
+        file = self._file(number)
+        if self._unsynced.get(file, upto) < upto:
+            del self._unsynced[file]
 
     @staticmethod
     def _restored(file: StagedFile, size: int, mtime_ns: int, kept_prefix: int) -> None:

@@ -24,6 +24,7 @@ from .commits import base_root, find_commit, finish_commit, open_commit, resolve
 from .model import BranchRef, Commit, CommitRef, Trigger
 from .repos import create_repo, delete_repo
 from .triggers import set_trigger
+from .wiring import make_branch
 
 
 class CreateRepo(msgspec.Struct, frozen=True, omit_defaults=True, tag="create repo"):
@@ -43,7 +44,7 @@ class DeleteRepo(msgspec.Struct, frozen=True, omit_defaults=True, tag="delete re
 
 
 class CreateBranch(msgspec.Struct, frozen=True, omit_defaults=True, tag="create branch"):
-    """Create a branch."""
+    """Create a branch, or give one that exists another head, provenance or trigger."""
 
     branch: BranchRef
     head: str = ""
@@ -78,10 +79,30 @@ class Foreign(msgspec.Struct, frozen=True, tag="foreign"):
     """A request of a floor above, which knows what it means."""
 
     operation: str
+    subject: str
+    """What it is about, for people."""
     body: bytes
 
 
 Request = CreateRepo | DeleteRepo | CreateBranch | DeleteBranch | StartCommit | FinishCommit | Foreign
+
+
+def kind_of(request: Request) -> str:
+    """Return what a request asks for, in the words of the command line."""
+    tag = str(type(request).__struct_config__.tag)
+    return request.operation if isinstance(request, Foreign) else tag
+
+
+def describe(request: Request) -> str:
+    """Return a request in one line, for people."""
+    match request:
+        case CreateRepo(name=name) | DeleteRepo(name=name):
+            about = str(name)
+        case Foreign(subject=subject):
+            about = subject
+        case _:
+            about = str(request.branch)
+    return f"{kind_of(request)} {about}"
 
 
 @dataclass(frozen=True)
@@ -120,7 +141,7 @@ def perform(txn: WriteTxn, request: Request, change: Change) -> CommitId | None:
         case DeleteRepo(name=name, force=force):
             delete_repo(txn, name, force=force)
         case CreateBranch():
-            return _create_branch(txn, request)
+            return _create_branch(txn, request, change)
         case DeleteBranch(branch=ref, force=force):
             delete_branch(txn, ref, force=force)
         case StartCommit():
@@ -146,10 +167,11 @@ def _create_repo(txn: WriteTxn, request: CreateRepo) -> None:
         create_branch(txn, made.name, MASTER)
 
 
-def _create_branch(txn: WriteTxn, request: CreateBranch) -> CommitId | None:
+def _create_branch(txn: WriteTxn, request: CreateBranch, change: Change) -> CommitId | None:
     ref = request.branch
     at = resolve(txn, ref.repo, request.head).id if request.head else None
-    create_branch(txn, ref.repo, ref.branch, head=at, provenance=request.provenance)
+    if request.trigger is None or at or request.provenance or find_branch(txn, ref.repo, ref.branch) is None:
+        make_branch(txn, ref, head=at, provenance=request.provenance or None, change_id=change.id)
     if request.trigger is not None:
         set_trigger(txn, ref, request.trigger, now_ns=time.time_ns())
     return at

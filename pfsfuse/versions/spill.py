@@ -12,7 +12,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..store.descriptor import Descriptor
+from ..store.descriptor import Descriptor, pread
+from ..store.packs import sync_folder
 from .journal import as_pfs_error
 
 Ranges = list[tuple[int, int]]
@@ -51,6 +52,9 @@ class Spill:
         self.path = path
         self.dirty: Ranges = dirty or []
         self._file: Descriptor | None = self._opened(os.O_CREAT)
+        self._is_named = False
+        """Whether the name of the file is known to survive power loss."""
+        self._failed: Exception | None = None
 
     def keep_open(self) -> Descriptor:
         """Hold the file from now on, also if its name goes, and return it."""
@@ -88,7 +92,7 @@ class Spill:
         file = self._file or self._opened()
 
         def read(offset: int, length: int) -> bytes:
-            data = os.pread(file.fd, length, offset)
+            data = pread(file.fd, length, offset)
             return data if len(data) == length else data + bytes(length - len(data))
 
         return read
@@ -103,10 +107,17 @@ class Spill:
         file = self._file or self._opened()
 
         def sync() -> None:
+            if self._failed is not None:
+                raise self._failed
             try:
                 os.fdatasync(file.fd)
+                if not self._is_named:
+                    sync_folder(self.path.parent)
+                    self._is_named = True
             except OSError as error:
-                raise as_pfs_error(error, self.path) from error
+                # The kernel may have dropped the bytes and would call a second try a success (fsync(2)).
+                self._failed = as_pfs_error(error, self.path)
+                raise self._failed from error
 
         return sync
 

@@ -21,7 +21,7 @@ from .journal import damage_in, entries_in
 from .model import Commit, Origin
 from .owner import staging_name
 
-_NAMES = re.compile(r"owner\.lock|views|[0-9a-f]{32}-.+|orphan-.+\.data|damaged-.+")
+NAMES = re.compile(r"owner\.lock|views|[0-9a-f]{32}-.+|orphan-.+\.data|damaged-.+")
 """docs/format.md lists them."""
 
 
@@ -30,7 +30,7 @@ def check_staging(
 ) -> Iterator[Problem]:
     """O1, O2, and T1 for open commits."""
     for entry in os.scandir(store.staging):
-        if not _NAMES.fullmatch(entry.name):
+        if not NAMES.fullmatch(entry.name):
             yield Problem("O1", f"{entry.path} is nothing that belongs into the staging area")
     for commit in commits:
         journal = store.staging / staging_name(commit) / "journal"

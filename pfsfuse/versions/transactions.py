@@ -23,14 +23,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from ..errors import ConflictError, NotFoundError, PfsError
-from ..ids import CommitId, new_commit_id
+from ..ids import CommitId, RepoName, new_commit_id
 from ..store.index import ReadTxn, Table, WriteTxn
 from ..store.store import Store
 from ..trees.entry import Entry
 from ..trees.tree import Trees
 from .commits import open_commit
 from .model import BranchRef, Commit, CommitRef, decode, encode
-from .requests import Change, FinishCommit, Perform, Request
+from .requests import Change, FinishCommit, Perform, Request, StartCommit, kind_of
 from .requests import perform as perform_one
 
 NAMESPACE = b"transaction\0"
@@ -47,7 +47,11 @@ class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     """For each request the commit that it is about, if it is about one."""
 
 
-class TransactionNotFoundError(NotFoundError):
+class UnknownTransactionError(NotFoundError):
+    """No transaction is meant by this text."""
+
+
+class TransactionNotFoundError(UnknownTransactionError):
     """There is no such transaction; it may be finished."""
 
     def __init__(self, transaction_id: CommitId) -> None:
@@ -74,12 +78,6 @@ class _TakenBack(Exception):  # noqa: N818  # no error: it ends a rehearsal
     """Raised in a write transaction so that nothing of it stays."""
 
 
-def kind_of(request: Request) -> str:
-    """Return what a request asks for, in the words of the command line."""
-    tag = str(type(request).__struct_config__.tag)
-    return str(getattr(request, "operation", tag))
-
-
 # Looking
 
 
@@ -99,6 +97,14 @@ def transactions(txn: ReadTxn) -> list[Transaction]:
     """Return the transactions that are not finished, newest first."""
     found = [decode(raw, Transaction) for _, raw in txn.scan(Table.DOCUMENTS, NAMESPACE)]
     return sorted(found, key=lambda each: (each.started_ns, each.id), reverse=True)
+
+
+def started_in(record: Transaction, repo: RepoName) -> BranchRef:
+    """Return the branch of a repo on which the transaction will start a commit; UnknownTransactionError."""
+    for request in record.requests:
+        if isinstance(request, StartCommit) and request.branch.repo == repo:
+            return request.branch
+    raise UnknownTransactionError(f"transaction {record.id.hex()} starts no commit in repo {repo}")
 
 
 def commits_to_seal(txn: ReadTxn, record: Transaction) -> list[Commit]:
@@ -128,23 +134,26 @@ def start(store: Store) -> Transaction:
 
 
 def append(
-    store: Store, trees: Trees, transaction_id: CommitId, request: Request, *, perform: Perform = perform_one
-) -> CommitId | None:
+    store: Store, trees: Trees, transaction_id: CommitId, *requests: Request, perform: Perform = perform_one
+) -> list[CommitId | None]:
     """
-    Add a request and return its answer.
+    Add requests and return their answers.
 
-    Whatever the request cannot be done for is raised, and it is not added.  TransactionFailedError
+    Whatever one of them cannot be done for is raised, and none is added.  TransactionFailedError
     if one that was added before cannot be done any more.
     """
     while True:
         with store.read() as txn:
             before = transaction(txn, transaction_id)
-        requests = (*before.requests, request)
-        responses = _rehearse(store, Change(transaction_id, trees), requests, perform)
+        change = Change(transaction_id, trees)
+        responses = _rehearse(store, change, before.requests, requests, perform)
+        added = msgspec.structs.replace(
+            before, requests=(*before.requests, *requests), responses=tuple(responses)
+        )
         with store.write() as txn:
             if transaction(txn, transaction_id) == before:
-                _put(txn, msgspec.structs.replace(before, requests=requests, responses=tuple(responses)))
-                return responses[-1]
+                _put(txn, added)
+                return responses[len(before.requests) :]
 
 
 def finish(
@@ -203,15 +212,15 @@ def _put(txn: WriteTxn, record: Transaction) -> None:
 
 
 def _rehearse(
-    store: Store, change: Change, requests: Sequence[Request], perform: Perform
+    store: Store, change: Change, before: Sequence[Request], added: Sequence[Request], perform: Perform
 ) -> list[CommitId | None]:
-    """Return the answers to *requests*, of which the last is new, and leave everything as it was."""
+    """Return the answers to the requests that were there *before* and those *added*; nothing changes."""
     responses: list[CommitId | None] = []
     try:
         with store.write() as txn:
-            for position, request in enumerate(requests[:-1]):
+            for position, request in enumerate(before):
                 responses.append(_perform(txn, change, request, position, perform))
-            responses.append(perform(txn, requests[-1], change))
+            responses += [perform(txn, request, change) for request in added]
             raise _TakenBack
     except _TakenBack:
         return responses

@@ -59,6 +59,7 @@ _BY_ERROR: dict[str, Exit] = {
     "OutOfSpaceError": Exit.NO_SPACE,
     "UnavailableError": Exit.UNAVAILABLE,
     "StoreError": Exit.DAMAGED,
+    "BadStreamError": Exit.INVALID,
     "TimeIsUpError": Exit.TIMEOUT,
     "SpecError": Exit.INVALID,
     "EngineError": Exit.UNAVAILABLE,
@@ -68,6 +69,8 @@ _BY_ERROR: dict[str, Exit] = {
     "CommitFailedError": Exit.JOB_FAILED,
     "OutputConflictError": Exit.JOB_FAILED,
     "JobGoneError": Exit.NOT_FOUND,
+    "DiffCommandError": Exit.FAILURE,
+    "EditorError": Exit.FAILURE,
 }
 
 _BY_ERRNO: dict[int | None, Exit] = {

@@ -12,6 +12,7 @@ import typer
 from pfsfuse.store.index import ReadTxn
 from runner.jobs import creation, records
 from runner.jobs.model import PipelineRecord
+from runner.jobs.requests import creating
 from runner.spec.era1 import load_pipelines
 
 from .screen import ago, local_time, when
@@ -54,9 +55,7 @@ def create_pipeline(session: Session, file: SpecFile) -> None:
     """Create the pipelines of a file: all of them, or none if one cannot be."""
     text, source = read_spec(file)
     specs = load_pipelines(text, source=source)
-    with session.store.write() as txn:
-        for spec in specs:
-            creation.create_pipeline(txn, session.trees, spec)
+    session.change(*(creating(spec) for spec in specs))
     for spec in specs:
         session.screen.note(f"created pipeline {spec.name}")
 

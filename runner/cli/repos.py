@@ -1,7 +1,8 @@
-"""`pfs create|list|inspect|delete repo`."""
+"""`pfs create|list|inspect|update|delete repo`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -11,9 +12,11 @@ import typer
 from pfsfuse.ids import RepoName
 from pfsfuse.store.index import ReadTxn
 from pfsfuse.versions import repos
-from pfsfuse.versions.branches import MASTER, branches, create_branch, find_branch
+from pfsfuse.versions.branches import branches
 from pfsfuse.versions.commits import newest_good
 from pfsfuse.versions.model import Repo
+from pfsfuse.versions.projects import project as find_project
+from pfsfuse.versions.requests import CreateRepo, DeleteRepo
 
 from .screen import ago, local_time, size, when
 from .session import Session
@@ -60,16 +63,19 @@ def create_repo(
     update: Annotated[bool, typer.Option("--update", help="Change a repo that exists.")] = False,
 ) -> None:
     """Create a repo with the branch master, which can be written at once."""
-    with session.store.write() as txn:
-        made = repos.create_repo(txn, name, description=description, autocommit_s=autocommit, update=update)
-        if find_branch(txn, made.name, MASTER) is None:
-            create_branch(txn, made.name, MASTER)
+    session.change(CreateRepo(RepoName(name), description, autocommit, update))
 
 
-def list_repo(session: Session) -> None:
-    """List the repos."""
+def list_repo(
+    session: Session,
+    project: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Only those of this project.")
+    ] = None,
+) -> None:
+    """List the repos, of all projects."""
     with session.store.read() as txn:
-        found = [shown_repo(txn, repo) for repo in repos.repos(txn)]
+        wanted = find_project(txn, project).name if project is not None else None
+        found = [shown_repo(txn, repo) for repo in repos.repos(txn, project=wanted)]
     session.screen.rows(
         found,
         {
@@ -105,6 +111,25 @@ def _autocommit(seconds: float | None) -> str:
     return "off" if seconds < 0 else f"{seconds:g}s"
 
 
+def update_repo(
+    session: Session,
+    name: Name,
+    description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
+    autocommit: Annotated[
+        float | None,
+        typer.Option(help="Seconds of quiet after which the mount finishes a commit; negative: never."),
+    ] = None,
+) -> None:
+    """Change the description of a repo, or when its commits finish by themselves; the rest stays."""
+    with session.store.write() as txn:
+        repos.update_repo(
+            txn,
+            name,
+            description=description,
+            autocommit_s=autocommit if autocommit is not None else repos.KEEP,
+        )
+
+
 def delete_repo(
     session: Session,
     name: Name,
@@ -113,5 +138,18 @@ def delete_repo(
     ] = False,
 ) -> None:
     """Delete a repo with everything in it."""
-    with session.store.write() as txn:
-        repos.delete_repo(txn, name, force=force)
+    with session.store.read() as txn:
+        refuse_pipelines(txn, [repos.repo(txn, name).name])
+    session.change(DeleteRepo(RepoName(name), force))
+
+
+def refuse_pipelines(txn: ReadTxn, names: Sequence[str]) -> None:
+    """PipelineInUseError if one of these repos is the output of a pipeline, which would go on without it."""
+    from runner.jobs.creation import PipelineInUseError
+    from runner.jobs.records import find_pipeline
+
+    for name in names:
+        if find_pipeline(txn, name) is not None:
+            raise PipelineInUseError(
+                f"repo {name} is the output of pipeline {name}; `pfs delete pipeline {name}` deletes both"
+            )

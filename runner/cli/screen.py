@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,6 +49,18 @@ class Screen:
         else:
             _print_plain([list(columns), *([cell(r) for cell in columns.values()] for r in records)])
 
+    def stream(self, records: Iterable[Row], columns: Columns[Row]) -> None:
+        """Print records one by one as they come: each a line, as YAML a document."""
+        for record in records:
+            if self.is_table:
+                print("  ".join(cell(record) for cell in columns.values()).rstrip(), flush=True)
+            elif self.format == "json":
+                print(msgspec.json.encode(record).decode(), flush=True)
+            else:
+                print("---")
+                self._print_data(record)
+                sys.stdout.flush()
+
     def record(self, record: Row, fields: Columns[Row]) -> None:
         """Print one record; as a table, a line for each field that is not empty."""
         if not self.is_table:
@@ -81,13 +93,13 @@ class Screen:
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
     @contextmanager
-    def progress(self, title: str) -> Iterator[Callable[[int, int, str], None]]:
+    def progress(self, title: str, *, is_wanted: bool = True) -> Iterator[Callable[[int, int, str], None]]:
         """
         Give a function that is told (done, of how many, what else to say) and moves a bar.
 
-        Nothing is shown where stderr is no terminal.
+        Nothing is shown where stderr is no terminal, or where it is not wanted.
         """
-        if self.quiet or not _is_fancy(sys.stderr):
+        if self.quiet or not is_wanted or not _is_fancy(sys.stderr):
             yield lambda _done, _total, _text: None
             return
         from rich.console import Console

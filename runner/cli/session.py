@@ -12,12 +12,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from .context import active_transaction
 from .screen import Screen
 
 if TYPE_CHECKING:
+    from pfsfuse.ids import CommitId
     from pfsfuse.mount.writing import Writing
+    from pfsfuse.store.index import WriteTxn
     from pfsfuse.store.store import Store
     from pfsfuse.trees.tree import Trees
+    from pfsfuse.versions.requests import Change, Request
+    from pfsfuse.versions.transactions import Transaction
 
 ROOT_VARIABLE = "PFS_ROOT"
 
@@ -67,6 +72,36 @@ class Session:
 
         return Writing(self.store, self.trees)
 
+    @cached_property
+    def transaction(self) -> CommitId | None:
+        """The transaction that this command is part of, if it is one that can be."""
+        return active_transaction(self.root)
+
+    def change(self, *requests: Request) -> list[CommitId | None]:
+        """
+        Do what is asked, all or nothing, or add it to the active transaction.
+
+        Returns for each request the commit that it is about, if it is about one.
+        """
+        from pfsfuse.versions import transactions
+
+        if self.transaction is None:
+            done = transactions.batch(self.store, self.trees, requests, perform=_perform)
+            return list(done.responses)
+        answers = transactions.append(self.store, self.trees, self.transaction, *requests, perform=_perform)
+        self.screen.note(f"added to transaction {self.transaction.hex()}")
+        return answers
+
+    def finish_transaction(self, transaction_id: CommitId) -> Transaction:
+        """Do all that a transaction asks for, or nothing of it."""
+        from pfsfuse.versions import transactions
+        from pfsfuse.versions.model import BranchRef
+
+        with self.store.read() as txn:
+            opened = transactions.commits_to_seal(txn, transactions.transaction(txn, transaction_id))
+        with self.writing.holding([BranchRef(each.repo, each.branch) for each in opened]) as roots:
+            return transactions.finish(self.store, self.trees, transaction_id, roots=roots, perform=_perform)
+
     def close(self) -> None:
         """Close the store, opening it first if it was not; the next use opens it again."""
         self.store.close()
@@ -82,3 +117,14 @@ class Session:
     ) -> None:
         if self._opened is not None:
             self._opened.close()
+
+
+def _perform(txn: WriteTxn, request: Request, change: Change) -> CommitId | None:
+    """Do a request of any floor; what knows of pipelines is loaded when it is needed."""
+    from pfsfuse.versions.requests import Foreign, perform
+
+    if isinstance(request, Foreign):
+        from runner.jobs.requests import perform_foreign
+
+        return perform_foreign(txn, request, change)
+    return perform(txn, request, change)

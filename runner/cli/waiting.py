@@ -13,7 +13,7 @@ from runner.supervisor import keeps_runner
 
 from .commits import Name, show_commits, shown_commit
 from .jobs import JobName, show_jobs, shown_job
-from .names import commit_name
+from .names import change_name, commit_name
 from .session import Session
 
 _SUPERVISED_S = 60.0
@@ -32,8 +32,16 @@ def wait_commit(session: Session, name: Name, timeout: Timeout = None) -> None:
     """
     Wait until a commit is finished and every job that follows from it has ended.
 
-    For a branch: its open commit, if it has one.  The mount shows the results when this returns.
+    For a branch: its open commit, if it has one.  The id of a change means all that it made.  The
+    mount shows the results when this returns.
     """
+    with session.store.read() as txn:
+        change = change_name(txn, name)
+    if change is not None:
+        members, _ = _waiting(session, timeout).for_set(change)
+        session.writing.barrier()
+        show_commits(session.screen, [shown_commit(each) for each in members])
+        return
     repo, text = commit_name(name)
     done, jobs = _waiting(session, timeout).for_commit(repo, text)
     session.writing.barrier()

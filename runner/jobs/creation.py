@@ -7,10 +7,8 @@ together or not at all.
 
 from __future__ import annotations
 
-import time
-
 from pfsfuse.errors import ConflictError, ExistsError, InvalidNameError
-from pfsfuse.ids import RepoName, new_commit_id
+from pfsfuse.ids import CommitId, RepoName, new_commit_id
 from pfsfuse.store.index import ReadTxn, Table, WriteTxn
 from pfsfuse.trees.tree import Trees
 from pfsfuse.versions.branches import create_branch, find_branch, subvenance
@@ -49,9 +47,13 @@ class PipelineInUseError(ConflictError):
     """Other pipelines read the output of this one."""
 
 
-def create_pipeline(txn: WriteTxn, trees: Trees, spec: Pipeline) -> PipelineRecord:
+def create_pipeline(
+    txn: WriteTxn, trees: Trees, spec: Pipeline, *, change_id: CommitId | None = None
+) -> PipelineRecord:
     """
     Create a pipeline, its output repo and, for data that is there already, its first job.
+
+    That has the id of the change which the pipeline is part of, if one is given.
 
     PipelineExistsError; RepoNotFoundError for an input that does not exist; RepoExistsError if the
     name is taken by a repo.
@@ -65,9 +67,9 @@ def create_pipeline(txn: WriteTxn, trees: Trees, spec: Pipeline) -> PipelineReco
     create_repo(txn, spec.name, description=f"Output of the pipeline {spec.name}")
     output = create_branch(txn, RepoName(spec.name), MASTER, provenance=inputs_of(spec)).ref
     _add_placeholder(txn, trees, output)
-    record = PipelineRecord(spec.name, 1, time.time_ns(), to_json(spec))
+    record = PipelineRecord(spec.name, 1, txn.now_ns(), to_json(spec))
     put_pipeline(txn, record)
-    trigger_pipeline(txn, record)
+    trigger_pipeline(txn, record, change_id=change_id)
     return record
 
 
@@ -141,7 +143,7 @@ def create_job(txn: WriteTxn, spec: Job) -> JobRecord:
         job_id,
         "",
         1,
-        time.time_ns(),
+        txn.now_ns(),
         output,
         tuple(inputs),
         spec=to_json(spec),

@@ -34,7 +34,8 @@ from pfsfuse.store.store import Store
 from pfsfuse.trees.entry import Entry
 from pfsfuse.trees.tree import Trees
 from pfsfuse.versions.commits import commit, find_commit, finish_commit, start_commit
-from pfsfuse.versions.model import Origin
+from pfsfuse.versions.model import Commit, Origin
+from pfsfuse.versions.removal import ForgottenError
 from runner.containers import Command, EngineError, Outcome, Stream
 from runner.datums.era1 import Container, InputData, Plan, plan
 from runner.errors import RunnerError
@@ -112,6 +113,10 @@ class JobRun:
 
     async def run(self) -> JobRecord:
         """Run the job to its end and return its final record.  Only cancellation and JobGoneError leave it undone."""
+        with self.store.hold():
+            return await self._run()
+
+    async def _run(self) -> JobRecord:
         try:
             try:
                 root, reason = await self._make_output()
@@ -206,14 +211,16 @@ class JobRun:
         with self.store.read() as txn:
             specs: Sequence[Input | JobInput] = self.work.inputs
             for each, spec in zip(self.job.inputs, specs, strict=True):
-                root = self._root_of(commit(txn, each.repo, each.commit).root)
+                root = self._root_of(commit(txn, each.repo, each.commit))
                 old = before.get(each.repo)
                 parent = commit(txn, each.repo, old).root if old is not None and old != each.commit else None
                 data.append(InputData(each.repo, root, parent, spec.partition, spec.incremental))
         return plan(self.context.trees, data, parallelism)
 
-    def _root_of(self, root: Entry | None) -> Entry:
-        return root if root is not None else self._empty_tree()
+    def _root_of(self, source: Commit) -> Entry:
+        if source.forgotten:
+            raise ForgottenError(source.ref)
+        return source.root if source.root is not None else self._empty_tree()
 
     def _is_empty(self, planned: Plan) -> bool:
         """Say whether an input has nothing to see and its method does not ask to be run on nothing."""

@@ -20,6 +20,7 @@ from pfsfuse.store.store import Store
 from pfsfuse.trees.tree import Trees
 from pfsfuse.versions.changes import Listener, poke_after_writes
 from runner.containers import open_engine
+from runner.streams.clock import run_clock
 
 from .execution import Context
 from .recorder import Recorder
@@ -58,6 +59,7 @@ async def run(store: Store, *, ready: Callable[[], None] = lambda: None) -> None
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(mount.watch)
                     nursery.start_soon(recorder.serve)
+                    nursery.start_soon(run_clock, store)
                     ready()
                     await Scheduler(context, engine).run(listener)
     finally:

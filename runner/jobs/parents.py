@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from pfsfuse.ids import CommitId, RepoName
 from pfsfuse.store.index import ReadTxn
-from pfsfuse.versions.commits import ancestors, commit
+from pfsfuse.versions.commits import ancestors, commit, find_commit
 from runner.spec.model import Incremental, Input, Job, JobInput, Pipeline
 
 from .model import JobInputRef, JobRecord, JobState
-from .records import jobs
+from .records import jobs, output_ref
 
 
 def find_parent(txn: ReadTxn, job: JobRecord, work: Pipeline | Job) -> JobRecord | None:
@@ -19,7 +19,7 @@ def find_parent(txn: ReadTxn, job: JobRecord, work: Pipeline | Job) -> JobRecord
 
     That is the newest job of the same pipeline version that succeeded on the same inputs or on
     earlier commits of them, provided that every input that moved is incremental.  A one-off job
-    continues the job that it names.
+    continues the job that it names.  Its commits, and those that it read, must still have their content.
     """
     if not job.pipeline:
         named = [
@@ -27,7 +27,9 @@ def find_parent(txn: ReadTxn, job: JobRecord, work: Pipeline | Job) -> JobRecord
             for other in jobs(txn)
             if other.id == job.parent_job and other.output_repo == job.output_repo
         ]
-        return next((other for other in named if other.state is JobState.SUCCESS), None)
+        return next(
+            (other for other in named if other.state is JobState.SUCCESS and _is_whole(txn, other)), None
+        )
     others = [
         other
         for other in jobs(txn, pipeline_name=job.pipeline)
@@ -40,8 +42,21 @@ def find_parent(txn: ReadTxn, job: JobRecord, work: Pipeline | Job) -> JobRecord
     }
     candidates = sorted(others, key=lambda other: other.created_ns, reverse=True)
     return next(
-        (other for other in candidates if _continues(job.inputs, other.inputs, work.inputs, lines)), None
+        (
+            other
+            for other in candidates
+            if _continues(job.inputs, other.inputs, work.inputs, lines) and _is_whole(txn, other)
+        ),
+        None,
     )
+
+
+def _is_whole(txn: ReadTxn, job: JobRecord) -> bool:
+    """Say whether what a job read and what it made are still there: commits can be taken away, or forgotten."""
+    found = [
+        find_commit(txn, ref.repo, ref.commit) for ref in (output_ref(job), *(i.ref for i in job.inputs))
+    ]
+    return all(each is not None and each.root is not None for each in found)
 
 
 def _continues(

@@ -18,7 +18,7 @@ from pfsfuse.ids import BranchName, CommitId, RepoName
 from pfsfuse.mount.views import forget_views
 from pfsfuse.store.index import ReadTxn, Table, WriteTxn
 from pfsfuse.store.store import Store
-from pfsfuse.versions.commits import commit
+from pfsfuse.versions.commits import find_commit
 from pfsfuse.versions.model import BranchRef, CommitRef, decode, encode
 from runner.spec.model import Job, Pipeline, from_json
 
@@ -26,6 +26,9 @@ from .model import ContainerRecord, JobRecord, JobState, PipelineRecord
 
 CURSOR = b"cursor\0runner"
 """In META: how far in the change log the runner has made jobs of what it saw."""
+
+STARTING = frozenset({Table.COMMITS, Table.MOVES})
+"""What is written there may start jobs."""
 
 MASTER = "master"
 
@@ -121,6 +124,21 @@ def jobs(txn: ReadTxn, *, pipeline_name: str | None = None) -> Iterator[JobRecor
         yield decode(raw, JobRecord)
 
 
+def pending_jobs(txn: ReadTxn) -> list[JobRecord]:
+    """Return the jobs that are not final, in no order, without decoding the many that are."""
+    return [
+        decode(raw, JobRecord)
+        for _, raw in txn.scan(Table.DOCUMENTS, b"job\0")
+        if not any(mark in raw for mark in _FINAL_MARKS)
+    ]
+
+
+_FINAL_MARKS = tuple(
+    msgspec.msgpack.encode({"state": state.value})[1:] for state in JobState if state.is_final
+)
+"""How the state of a final job stands in its record."""
+
+
 def list_jobs(
     txn: ReadTxn, *, pipeline_name: str | None = None, output: CommitRef | None = None
 ) -> list[JobRecord]:
@@ -208,9 +226,8 @@ def cursor(txn: ReadTxn) -> int:
 def has_read(txn: ReadTxn, sequence: int) -> bool:
     """Say whether the runner has made the jobs of every commit that was finished up to *sequence*."""
     unread = txn.changes(cursor(txn))
-    return not any(
-        label == Table.COMMITS.label for number, pairs in unread if number <= sequence for label, _ in pairs
-    )
+    starting = {table.label for table in STARTING}
+    return not any(label in starting for number, pairs in unread if number <= sequence for label, _ in pairs)
 
 
 def set_cursor(txn: WriteTxn, sequence: int) -> None:
@@ -244,5 +261,5 @@ def change(record: Record, **values: object) -> Record:
 
 def is_settled(txn: ReadTxn, job: JobRecord) -> bool:
     """Say whether a job's record and its output commit are both final."""
-    found = commit(txn, RepoName(job.output_repo), job.id) if job.state is JobState.SUCCESS else None
+    found = find_commit(txn, RepoName(job.output_repo), job.id) if job.state is JobState.SUCCESS else None
     return job.state.is_final and (found is None or found.is_finished)

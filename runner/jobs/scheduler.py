@@ -17,8 +17,10 @@ import trio
 from pfsfuse.errors import OutOfSpaceError, PfsError
 from pfsfuse.ids import CommitId
 from pfsfuse.store.index import ReadTxn, Table
+from pfsfuse.versions.branches import find_branch
 from pfsfuse.versions.changes import LOOK_EVERY_S, Listener
 from pfsfuse.versions.commits import find_commit
+from pfsfuse.versions.model import BranchRef
 from runner.containers import Engine
 from runner.errors import RunnerError
 from runner.spec.model import Network
@@ -27,7 +29,7 @@ from .execution import Context, JobGoneError, JobRun, finish_job
 from .logs import remove_log, sweep_logs
 from .model import JobInputRef, JobRecord, JobState
 from .pool import WorkerPool, open_pool
-from .records import change, find_job, find_pipeline, jobs, set_cursor, work_of
+from .records import STARTING, change, find_job, find_pipeline, jobs, set_cursor, work_of
 from .triggers import trigger_all
 
 log = logging.getLogger(__name__)
@@ -75,8 +77,16 @@ class Scheduler:
             while True:
                 await self._take_news(listener)
                 await self._start_ready(nursery)
+                await self._rest()
                 with trio.move_on_after(LOOK_EVERY_S):
                     await trio.lowlevel.wait_readable(listener.socket)
+
+    async def _rest(self) -> None:
+        """Have gc wait for the jobs that run only: each is a hold."""
+        try:
+            await trio.to_thread.run_sync(self.store.resting())
+        except OutOfSpaceError as error:
+            log.warning("gc has to wait for this runner: %s", error)
 
     # News
 
@@ -99,7 +109,7 @@ class Scheduler:
                 self._look_at_lane(txn, lane)
 
     def _trigger(self, touched: list[tuple[Table, bytes]], seen: int) -> None:
-        if not any(table is Table.COMMITS for table, _ in touched):
+        if not any(table in STARTING for table, _ in touched):
             return
         with self.store.write() as txn:
             # Their records are news in turn.
@@ -232,18 +242,31 @@ def inputs_state(txn: ReadTxn, job: JobRecord) -> tuple[bool, str]:
     missing = False
     for each in job.inputs:
         found = find_commit(txn, each.repo, each.commit)
-        if found is None and not _is_to_come(txn, each):
+        is_to_come = _is_to_come(txn, each)
+        if found is None and not is_to_come:
             return False, f"its input {each.ref} was deleted"
-        if found is None or not found.is_finished:
+        if found is None or not found.is_finished or is_to_come:
             missing = True
         elif found.error:
             return False, f"its input {each.ref} failed"
+        elif found.forgotten:
+            return False, f"its input {each.ref} was forgotten"
     return missing, ""
 
 
 def _is_to_come(txn: ReadTxn, wanted: JobInputRef) -> bool:
-    maker = find_job(txn, wanted.repo, wanted.commit)
-    return maker is not None and not maker.state.is_final
+    """Say whether a job, or what follows from one, is yet to make the commit, or to make it whole."""
+    pending, seen = [BranchRef(wanted.repo, wanted.branch)], set[BranchRef]()
+    while pending:
+        ref = pending.pop()
+        maker = find_job(txn, ref.repo, wanted.commit)
+        if maker is not None and not maker.state.is_final:
+            return True
+        line = find_branch(txn, ref.repo, ref.branch)
+        if line is not None and line.propagated and ref not in seen:
+            seen.add(ref)
+            pending += line.provenance
+    return False
 
 
 def _key(job: JobRecord) -> tuple[str, CommitId]:

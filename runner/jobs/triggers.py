@@ -1,10 +1,13 @@
 """
 What starts jobs.
 
-A finished commit of people (origin USER) starts one job in every pipeline downstream of its
-branch and of the branches that it triggered, all with the commit's id, all at once: those whose
-inputs are still to be made wait for them.  So a diamond runs once for a change, and every job
-of the change sees consistent inputs.
+A change of people starts one job in every pipeline downstream of what it touches, all with the id of
+the change, all at once: those whose inputs are still to be made wait for them.  So a diamond runs once
+for a change, and every job of the change sees consistent inputs.  A change is
+
+- a finished commit of people (origin USER), with the branches that it triggered; several commits of
+  one id, such as a transaction makes, are one change;
+- a head that was moved (pfsfuse/versions/wiring.py): to an older commit, or to one of another branch.
 
 An input that the change does not touch gives its newest commit, or the one that is being made.
 A pipeline runs only when every input has data; the empty first commit of an output branch is none.
@@ -12,87 +15,154 @@ A pipeline runs only when every input has data; the empty first commit of an out
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from pfsfuse.ids import CommitId, new_commit_id
 from pfsfuse.store.index import ReadTxn, Table, WriteTxn
-from pfsfuse.versions.branches import find_branch
-from pfsfuse.versions.commits import ancestors, head_of, newest_data
-from pfsfuse.versions.model import BranchRef, Commit, Origin, decode
+from pfsfuse.versions.branches import find_branch, made_branches
+from pfsfuse.versions.commits import ancestors, commits_of_set, find_commit, head_of, newest_data
+from pfsfuse.versions.model import Branch, BranchRef, Commit, Move, Origin, decode
+from pfsfuse.versions.wiring import last_move, moves_of
 
 from .model import JobInputRef, JobRecord, PipelineRecord, PipelineState
-from .records import find_job, inputs_of, jobs, output_of, pipelines, put_job, spec_of
+from .records import STARTING, find_job, inputs_of, jobs, output_of, pipelines, put_job, spec_of
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """What makes the commits of a branch out of those of others: a pipeline, or propagation."""
+
+    output: BranchRef
+    inputs: Sequence[BranchRef]
+    pipeline: PipelineRecord | None
+
+
+Changed = dict[BranchRef, CommitId]
+"""The branches that a change touches, and the commits that it gives them; these may be still to come."""
 
 
 def trigger_all(txn: WriteTxn, touched: Sequence[tuple[Table, bytes]]) -> list[JobRecord]:
     """
-    Make the jobs that the commits among *touched* keys of the change log start; return them.
+    Make the jobs that the changes among *touched* keys of the change log start; return them.
 
     However late the runner looks, the jobs are those that it would have made by looking at once.
     """
-    found = (txn.get(table, key) for table, key in touched if table is Table.COMMITS)
-    commits = [decode(raw, Commit) for raw in found if raw is not None]
-    made: list[JobRecord] = []
     # The change log names a commit when it is started; what counts is when it was finished.
-    for source in sorted(commits, key=lambda commit: commit.finished_ns or 0):
-        made += trigger_commit(txn, source)
+    changes: dict[CommitId, int] = {}
+    for table, key in touched:
+        raw = txn.get(table, key) if table in STARTING else None
+        if raw is not None and table is Table.COMMITS:
+            _note_commit(changes, decode(raw, Commit))
+        elif raw is not None:
+            move = decode(raw, Move)
+            changes[move.change] = min(move.moved_ns, changes.get(move.change, move.moved_ns))
+    made: list[JobRecord] = []
+    for change_id in sorted(changes, key=lambda each: changes[each]):
+        made += trigger_change(txn, change_id, changes[change_id])
     return made
 
 
-def trigger_commit(txn: WriteTxn, source: Commit) -> list[JobRecord]:
-    """Make the jobs that a finished commit starts; jobs that exist already are left alone."""
-    if not source.is_data or source.origin is not Origin.USER or source.finished_ns is None:
-        return []
-    changed = {BranchRef(source.repo, name) for name in (source.branch, *source.triggered)}
+def _note_commit(changes: dict[CommitId, int], source: Commit) -> None:
+    if source.is_data and source.origin is Origin.USER and source.finished_ns is not None:
+        changes[source.id] = min(source.finished_ns, changes.get(source.id, source.finished_ns))
+
+
+def trigger_change(txn: WriteTxn, change_id: CommitId, at_ns: int) -> list[JobRecord]:
+    """Make the jobs that a change of the time *at_ns* starts; jobs that exist already are left alone."""
+    changed = changed_by(txn, change_id)
     by_people = frozenset(changed)
     made: list[JobRecord] = []
-    for record in _readers(txn):
-        touched = changed & set(inputs_of(spec_of(record)))
-        if touched <= by_people and record.created_ns > source.finished_ns:
+    for maker in _makers(txn):
+        touched = changed.keys() & set(maker.inputs)
+        if not touched:
+            continue
+        if maker.pipeline is None:
+            changed[maker.output] = _propagated(txn, maker.output, change_id)
+        elif touched <= by_people and maker.pipeline.created_ns > at_ns:
             # The first job of a new pipeline saw this commit already.
             continue
-        made += _follow(txn, record, source.id, changed, before_ns=source.finished_ns)
+        else:
+            made += _follow(txn, maker.pipeline, change_id, changed, before_ns=at_ns)
     return made
 
 
-def trigger_pipeline(txn: WriteTxn, record: PipelineRecord) -> list[JobRecord]:
-    """Make one job for the data that is there already, with an id of its own, and what follows from it."""
-    first = _make_job(txn, record, new_commit_id(), set(), None)
+def changed_by(txn: ReadTxn, change_id: CommitId) -> Changed:
+    """
+    Return what people did by a change: the commits that they put, and the branches that they moved.
+
+    A commit of the set that is still open counts: who reads it waits for it.
+    """
+    changed: Changed = {}
+    for commit in commits_of_set(txn, change_id):
+        if commit.origin is Origin.USER and (commit.is_data or not commit.is_finished):
+            for name in (commit.branch, *commit.triggered):
+                changed[BranchRef(commit.repo, name)] = commit.id
+    for move in moves_of(txn, change_id):
+        head = find_commit(txn, move.repo, move.head)
+        if head is not None and head.is_data:
+            changed[move.ref] = head.id
+    return changed
+
+
+def _propagated(txn: ReadTxn, ref: BranchRef, change_id: CommitId) -> CommitId:
+    """Return the commit that a change gives a propagated branch, or will."""
+    known = find_commit(txn, ref.repo, change_id)
+    line = find_branch(txn, ref.repo, ref.branch)
+    if known is None or line is None or line.head is None or known.branch == ref.branch:
+        return change_id
+    # Two branches of one repo followed the change: one commit has its id, the other another.
+    return line.head
+
+
+def trigger_pipeline(
+    txn: WriteTxn, record: PipelineRecord, *, change_id: CommitId | None = None
+) -> list[JobRecord]:
+    """Make one job for the data that is there already, with a new id if none is given, and what follows from it."""
+    first = _make_job(txn, record, change_id or new_commit_id(), {}, None)
     if first is None:
         return []
     made = [first]
-    changed = {output_of(record)}
-    for reader in _readers(txn):
-        made += _follow(txn, reader, first.id, changed)
+    changed: Changed = {output_of(record): first.id}
+    for maker in _makers(txn):
+        if not changed.keys() & set(maker.inputs):
+            continue
+        if maker.pipeline is None:
+            changed[maker.output] = first.id
+        else:
+            made += _follow(txn, maker.pipeline, first.id, changed)
     return made
 
 
-def _readers(txn: ReadTxn) -> list[PipelineRecord]:
-    """Return the pipelines that run, each behind those whose output it reads."""
-    return list(in_order([record for record in pipelines(txn) if record.state is not PipelineState.STOPPED]))
+def _makers(txn: ReadTxn) -> list[_Maker]:
+    """Return what makes branches now, each behind those whose output it reads."""
+    running = [record for record in pipelines(txn) if record.state is not PipelineState.STOPPED]
+    lines = [line for line in made_branches(txn) if line.propagated]
+    return _ordered([*map(_maker_of, running), *(_Maker(line.ref, line.provenance, None) for line in lines)])
+
+
+def _maker_of(record: PipelineRecord) -> _Maker:
+    return _Maker(output_of(record), inputs_of(spec_of(record)), record)
 
 
 def _follow(
     txn: WriteTxn,
     record: PipelineRecord,
     change_id: CommitId,
-    changed: set[BranchRef],
+    changed: Changed,
     *,
     before_ns: int | None = None,
 ) -> list[JobRecord]:
-    """Make the job of one pipeline, if it reads what *changed*, and note that its output changes too."""
-    if not changed & set(inputs_of(spec_of(record))):
-        return []
+    """Make the job of one pipeline that reads what *changed*, and note that its output changes too."""
     job = _make_job(txn, record, change_id, changed, before_ns)
     if job is None:
         return []
-    changed.add(output_of(record))
+    changed[output_of(record)] = change_id
     return [job]
 
 
 def _make_job(
-    txn: WriteTxn, record: PipelineRecord, change_id: CommitId, changed: set[BranchRef], before_ns: int | None
+    txn: WriteTxn, record: PipelineRecord, change_id: CommitId, changed: Changed, before_ns: int | None
 ) -> JobRecord | None:
     """Make a pipeline's job for a change; None if it has one, or if an input has no data yet."""
     refs = inputs_of(spec_of(record))
@@ -100,11 +170,11 @@ def _make_job(
         return None
     inputs = []
     for ref in refs:
-        commit_id = change_id if ref in changed else newest_input(txn, ref, before_ns=before_ns)
+        commit_id = changed[ref] if ref in changed else newest_input(txn, ref, before_ns=before_ns)
         if commit_id is None:
             return None
         inputs.append(JobInputRef(ref.repo, ref.branch, commit_id))
-    made = JobRecord(change_id, record.name, record.version, time.time_ns(), record.name, tuple(inputs))
+    made = JobRecord(change_id, record.name, record.version, txn.now_ns(), record.name, tuple(inputs))
     put_job(txn, made)
     return made
 
@@ -118,11 +188,11 @@ def newest_input(txn: ReadTxn, ref: BranchRef, *, before_ns: int | None = None) 
     line = find_branch(txn, ref.repo, ref.branch)
     if line is None:
         return None
-    if not line.provenance:
+    if not line.provenance or line.propagated:
         return next(
             (
                 commit.id
-                for commit in ancestors(txn, head_of(txn, line))
+                for commit in ancestors(txn, _head_at(txn, line, before_ns))
                 if commit.is_data and (before_ns is None or (commit.finished_ns or 0) <= before_ns)
             ),
             None,
@@ -134,19 +204,30 @@ def newest_input(txn: ReadTxn, ref: BranchRef, *, before_ns: int | None = None) 
     return found.id if found is not None else None
 
 
+def _head_at(txn: ReadTxn, line: Branch, before_ns: int | None) -> Commit | None:
+    """Return a branch's head, or the one that it had before it was moved later than *before_ns*."""
+    move = last_move(txn, line)
+    if before_ns is None or move is None or move.moved_ns <= before_ns:
+        return head_of(txn, line)
+    return find_commit(txn, line.repo, move.before) if move.before is not None else None
+
+
 def in_order(records: Sequence[PipelineRecord]) -> Iterator[PipelineRecord]:
     """Yield pipelines so that each comes behind those whose output it reads."""
-    by_output = {output_of(record): record for record in records}
-    done: set[str] = set()
+    for maker in _ordered([_maker_of(record) for record in records]):
+        if maker.pipeline is not None:
+            yield maker.pipeline
 
-    def visit(record: PipelineRecord) -> Iterator[PipelineRecord]:
-        if record.name in done:
-            return
-        done.add(record.name)
-        for ref in inputs_of(spec_of(record)):
-            if ref in by_output:
-                yield from visit(by_output[ref])
-        yield record
 
-    for record in records:
-        yield from visit(record)
+def _ordered(makers: Sequence[_Maker]) -> list[_Maker]:
+    by_output = {maker.output: maker for maker in makers}
+    done: dict[BranchRef, _Maker] = {}
+    pending = [(maker, False) for maker in reversed(makers)]
+    while pending:
+        maker, is_above_done = pending.pop()
+        if is_above_done:
+            done.setdefault(maker.output, maker)
+        elif maker.output not in done:
+            pending.append((maker, True))
+            pending += [(by_output[ref], False) for ref in reversed(maker.inputs) if ref in by_output]
+    return list(done.values())

@@ -12,17 +12,30 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from pfsfuse.errors import UnavailableError
-from pfsfuse.ids import RepoName
+from pfsfuse.ids import CommitId, RepoName
 from pfsfuse.store.index import ReadTxn
 from pfsfuse.store.store import Store
-from pfsfuse.versions.branches import find_branch
+from pfsfuse.versions.branches import branches, find_branch
+from pfsfuse.versions.branches import downstream as branch_graph
 from pfsfuse.versions.changes import LOOK_EVERY_S, Listener
 from pfsfuse.versions.commits import CommitNotFoundError, find_commit, resolve
 from pfsfuse.versions.model import BranchRef, Commit, CommitRef
+from pfsfuse.versions.removal import with_results
+from pfsfuse.versions.sets import commit_set, commits_of_set
 from runner.errors import RunnerError
 
 from .model import JobRecord, JobState
-from .records import has_read, has_readers, is_runner_up, is_settled, jobs, jobs_named, output_ref
+from .records import (
+    downstream_jobs,
+    has_read,
+    has_readers,
+    is_runner_up,
+    is_settled,
+    jobs,
+    jobs_named,
+    output_ref,
+    pipelines,
+)
 
 _LOOK_SOON_S = 0.1
 """The runner's place in the change log moves without news of its own."""
@@ -88,7 +101,7 @@ class Waiting:
             found: list[JobRecord] = []
             for _ in self._looks(listener, _LOOK_SOON_S):
                 with self._store.read() as txn:
-                    is_read = has_read(txn, sequence) or not has_readers(txn, [BranchRef(repo, done.branch)])
+                    is_read = has_read(txn, sequence) or not has_readers(txn, _lines_of(txn, repo))
                     found = list(downstream(txn, done.ref))
                     left = [job for job in found if not is_settled(txn, job)]
                 if is_read and not left:
@@ -96,6 +109,37 @@ class Waiting:
                 self._expect_runner(_names(left) or f"the runner to look at {done.ref}")
         _raise_for(found)
         return done, found
+
+    def for_set(self, change_id: CommitId) -> tuple[list[Commit], list[JobRecord]]:
+        """
+        Return the commits of a change and its jobs, when all has ended.
+
+        CommitSetNotFoundError; JobFailedError if a job failed, CommitFailedError if a commit of people did.
+        """
+        with Listener(self._store) as listener:
+            with self._store.read() as txn:
+                commit_set(txn, change_id)
+                sequence = txn.sequence()
+            members: list[Commit] = []
+            found: list[JobRecord] = []
+            for _ in self._looks(listener, _LOOK_SOON_S):
+                with self._store.read() as txn:
+                    is_read = has_read(txn, sequence) or next(pipelines(txn), None) is None
+                    members = commits_of_set(txn, change_id)
+                    found = downstream_jobs(txn, change_id)
+                    left = [job for job in found if not is_settled(txn, job)]
+                opened = [commit for commit in members if not commit.is_finished]
+                if is_read and not left and not opened:
+                    break
+                if left or not opened:
+                    self._expect_runner(_names(left) or f"the runner to look at {change_id.hex()}")
+                else:
+                    self._tell(f"waiting for commit {opened[0].ref} to be finished")
+        _raise_for(found)
+        for commit in members:
+            if commit.error:
+                raise CommitFailedError(f"commit {commit.ref} failed: {commit.error}")
+        return members, found
 
     def for_job(self, text: str) -> list[JobRecord]:
         """Return the jobs that *text* means when they have ended; JobNotFoundError, JobFailedError."""
@@ -163,16 +207,29 @@ class Waiting:
 
 def downstream(txn: ReadTxn, start: CommitRef) -> Iterator[JobRecord]:
     """Yield the jobs that follow from a commit, each behind those whose output it reads."""
-    everything = sorted(jobs(txn), key=lambda job: job.created_ns)
-    reached = {start}
-    left = everything
+    left = sorted(jobs(txn), key=lambda job: job.created_ns)
+    reached = _results(txn, start)
     while True:
         found = [job for job in left if any(each.ref in reached for each in job.inputs)]
         if not found:
             return
         yield from found
-        reached.update(output_ref(job) for job in found)
+        for job in found:
+            reached |= _results(txn, output_ref(job))
         left = [job for job in left if job not in found]
+
+
+def _results(txn: ReadTxn, ref: CommitRef) -> set[CommitRef]:
+    """Return a commit, which may be still to come, and all that was made from it."""
+    if find_commit(txn, ref.repo, ref.commit) is None:
+        return {ref}
+    return {result.ref for result in with_results(txn, ref)}
+
+
+def _lines_of(txn: ReadTxn, repo: RepoName) -> list[BranchRef]:
+    """Return the branches of a repo, whichever names the commit, and those that follow them by propagation."""
+    own = [line.ref for line in branches(txn, repo)]
+    return [*own, *(line.ref for line in branch_graph(txn, own, propagated_only=True))]
 
 
 def _names(left: Sequence[JobRecord]) -> str:

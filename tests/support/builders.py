@@ -8,16 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pfsfuse.ids import BranchName, RepoName
+from pfsfuse.store.index import WriteTxn
 from pfsfuse.store.store import Store
 from pfsfuse.trees import contents as file_contents
 from pfsfuse.trees.contents import Contents, ContentsWriter
 from pfsfuse.trees.entry import Entry, Kind
 from pfsfuse.trees.tree import Trees
 from pfsfuse.versions import fsck
+from pfsfuse.versions.branches import branch as branch_of
 from pfsfuse.versions.changesets import Change, Put
-from pfsfuse.versions.commits import finish_commit, start_commit
+from pfsfuse.versions.commits import finish_commit, head_of, start_commit
 from pfsfuse.versions.model import BranchRef, Commit, CommitRef, Origin
 from pfsfuse.versions.owner import commit_changes
+from pfsfuse.versions.projects import create_project, find_project, project_of
+from pfsfuse.versions.repair import RepairReport, repair
 from pfsfuse.versions.repos import create_repo
 
 Files = Mapping[str, bytes]
@@ -38,6 +42,7 @@ class World:
     def repo(self, name: str) -> RepoName:
         """Create a repo."""
         with self.store.write() as txn:
+            _ensure_project(txn, name)
             return create_repo(txn, name).name
 
     def entry(self, data: bytes, *, mode: int = 0o644) -> Entry:
@@ -54,6 +59,7 @@ class World:
     def commit(self, files: Files, *, repo: str = "images", branch: str = "master") -> Commit:
         """Add *files* as one finished commit, making the repo if need be."""
         with self.store.write() as txn:
+            _ensure_project(txn, repo)
             create_repo(txn, repo, update=True)
         changes: list[Change] = [Put(path_of(path), self.entry(data)) for path, data in files.items()]
         return commit_changes(self.store, self.trees, ref(repo, branch), changes)
@@ -71,6 +77,7 @@ class World:
         """Add a finished commit such as pipelines make, with the whole content *files*."""
         root = self.tree(files)
         with self.store.write() as txn:
+            _ensure_project(txn, repo)
             create_repo(txn, repo, update=True)
             started = start_commit(
                 txn,
@@ -82,7 +89,21 @@ class World:
             )
             return finish_commit(txn, started.ref, root, error=error)
 
+    def put_commit(self, repo: str, root: Entry) -> Commit:
+        """Add a finished commit with the content *root*, making the repo if need be."""
+        with self.store.write() as txn:
+            create_repo(txn, repo, update=True)
+            started = start_commit(txn, RepoName(repo), "master")
+            return finish_commit(txn, started.ref, root)
+
     # Looking
+
+    def head(self, repo: str = "images", branch: str = "master") -> Commit:
+        """Return the newest finished commit of a branch."""
+        with self.store.read() as txn:
+            found = head_of(txn, branch_of(txn, RepoName(repo), branch))
+        assert found is not None
+        return found
 
     def files(self, root: Entry | None) -> dict[str, bytes]:
         """Return all files below a directory, by path."""
@@ -99,16 +120,33 @@ class World:
         """Look for damage, as another process would: with a cache of its own."""
         return fsck.check(self.store, Trees(self.store.chunks), verify_data=verify_data)
 
+    def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Mend the store, as `pfs fsck --repair` does, and open it again."""
+        self.store.close()
+        try:
+            return repair(self.root, dry_run=dry_run)
+        finally:
+            self.open()
+
     # Closing
+
+    def open(self) -> None:
+        """Open the store, which was closed."""
+        self.store = Store(self.root)
+        self.trees = Trees(self.store.chunks)
 
     def reopen(self) -> None:
         """Close the store and open it again, as another process would."""
         self.store.close()
-        self.store = Store(self.root)
-        self.trees = Trees(self.store.chunks)
+        self.open()
 
     def close(self) -> None:
         self.store.close()
+
+
+def _ensure_project(txn: WriteTxn, repo: str) -> None:
+    if find_project(txn, project_of(repo)) is None:
+        create_project(txn, project_of(repo))
 
 
 @contextmanager

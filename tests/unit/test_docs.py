@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from pfsfuse.store.index import Table
-from pfsfuse.versions.model import Branch, Commit, Repo, Trigger
+from pfsfuse.versions.model import Branch, Commit, Move, Project, Repo, Trigger
 from pfsfuse.versions.replay import IN_GOOD_ORDER, Replay
 from pfsfuse.versions.transactions import Transaction
 from runner.cli import exits
@@ -130,7 +130,8 @@ def test_the_format_has_every_table_of_the_index() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [Repo, Branch, Trigger, Commit, Transaction, PipelineRecord, JobRecord, ContainerRecord]
+    "kind",
+    [Project, Repo, Branch, Trigger, Commit, Move, Transaction, PipelineRecord, JobRecord, ContainerRecord],
 )
 def test_the_format_has_every_field_of_a_record(kind: type[msgspec.Struct]) -> None:
     """

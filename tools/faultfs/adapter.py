@@ -8,6 +8,7 @@ Changed pages of shared mappings come as writes when they are synced or the kern
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import os
@@ -15,7 +16,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import pyfuse3
 import trio
@@ -32,10 +32,12 @@ from pyfuse3 import (
 )
 
 from .disk import BLOCK
-from .faults import Faults, Hold, On
+from .faults import Faults, Hold, On, matches
 from .log import TOP, Changed, LogWriter, Made, Named, Synced, Truncated, Wrote
 
 log = logging.getLogger(__name__)
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 _KEPT_S = 3600.0
 """Nobody else changes what is below, so the kernel may keep what it knows."""
@@ -137,7 +139,7 @@ class Adapter(pyfuse3.Operations):
     async def _hold(self, number: int, *, after: bool) -> None:
         """Wait, if this fsync is the one that is held; EIO if it is let go to fail."""
         hold = self.hold
-        if hold is None or hold.after is not after or not fnmatchcase(self.path_of(number), hold.path):
+        if hold is None or hold.after is not after or not matches(self.path_of(number), hold.path):
             return
         self._counted += 1
         if self._counted != hold.number:
@@ -327,16 +329,18 @@ class Adapter(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> None:
         with _errno():
-            if flags:
-                raise FUSEError(errno.EINVAL)
             self._check(On.CHANGE, parent_old, name=name_old)
             self._check(On.CHANGE, parent_new, name=name_new)
             old, new = self._nodes[parent_old].fd, self._nodes[parent_new].fd
             moved = self._know(
                 os.open(name_old, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=old), is_new=False
             )
-            os.rename(name_old, name_new, src_dir_fd=old, dst_dir_fd=new)
-            self.log.add(Named([(parent_old, name_old, None), (parent_new, name_new, moved)]))
+            replaced = None
+            if flags == pyfuse3.RENAME_EXCHANGE:
+                there = os.open(name_new, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=new)
+                replaced = self._know(there, is_new=False)
+            _rename(old, name_old, new, name_new, flags)
+            self.log.add(Named([(parent_old, name_old, replaced), (parent_new, name_new, moved)]))
 
     # Bytes and attributes
 
@@ -417,9 +421,9 @@ class Adapter(pyfuse3.Operations):
         try:
             self._check(On.SYNC, number)
         except FUSEError:
-            self.log.add(Synced(number, ok=False))
+            self.log.add(Synced(number, ok=False, path=self.path_of(number)))
             raise
-        self.log.add(Synced(number))
+        self.log.add(Synced(number, path=self.path_of(number)))
         await self._hold(number, after=True)
 
 
@@ -428,6 +432,12 @@ def _open_flags(flags: int) -> int:
     return flags & ~(
         os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_SYNC | os.O_DSYNC | os.O_DIRECT
     )
+
+
+def _rename(old: int, name_old: bytes, new: int, name_new: bytes, flags: int) -> None:
+    if _libc.renameat2(old, name_old, new, name_new, flags):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 @contextmanager

@@ -23,9 +23,9 @@ from ..vfs import Caller, Changed
 from . import protocol as p
 from .device import Buffer
 from .encoding import attr_out, directory_out, entry_out, names_out, statfs_out
-from .protocol import Op, Open, Set
+from .protocol import Op, Open
 
-_NOW = Set.ATIME_NOW | Set.MTIME_NOW
+_NOW = p.SET_ATIME_NOW | p.SET_MTIME_NOW
 _SECOND = 1_000_000_000
 _KEEP = int(Open.KEEP_CACHE)
 _KEEP_LISTING = int(Open.KEEP_CACHE | Open.CACHE_DIR)
@@ -86,8 +86,10 @@ def at_once(work: Awaitable[T]) -> T:
 class Dispatch:
     """The handlers, over `Requests`."""
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, store: Callable[[int, bytes], None]) -> None:
+        """*store* puts bytes of an inode, from its first one on, into the kernel's cache."""
         self._do = requests
+        self._store = store
         self.handlers: dict[int, Handler] = {
             Op.LOOKUP: self._lookup,
             Op.FORGET: self._forget,
@@ -201,14 +203,14 @@ class Dispatch:
         ) = p.SETATTR_IN.unpack_from(body)  # fmt: skip
         now = self._do.now_ns() if valid & _NOW else 0
         changed = Changed(
-            size=size if valid & Set.SIZE else None,
-            mode=mode & 0o7777 if valid & Set.MODE else None,
-            uid=uid if valid & Set.UID else None,
-            gid=gid if valid & Set.GID else None,
-            mtime_ns=_time(valid & Set.MTIME, valid & Set.MTIME_NOW, mtime, mtime_ns, now),
-            atime_ns=_time(valid & Set.ATIME, valid & Set.ATIME_NOW, atime, atime_ns, now),
+            size=size if valid & p.SET_SIZE else None,
+            mode=mode & 0o7777 if valid & p.SET_MODE else None,
+            uid=uid if valid & p.SET_UID else None,
+            gid=gid if valid & p.SET_GID else None,
+            mtime_ns=_time(valid & p.SET_MTIME, valid & p.SET_MTIME_NOW, mtime, mtime_ns, now),
+            atime_ns=_time(valid & p.SET_ATIME, valid & p.SET_ATIME_NOW, atime, atime_ns, now),
         )
-        work = self._do.setattr(head.ino, changed, fh if valid & Set.FH else None, head.caller)
+        work = self._do.setattr(head.ino, changed, fh if valid & p.SET_FH else None, head.caller)
         return self._change(head.ino, work, attr_out)
 
     def _statfs(self, head: Head, body: memoryview) -> Answer:
@@ -238,13 +240,11 @@ class Dispatch:
 
     def _readdirplus(self, head: Head, body: memoryview) -> Answer:
         fh, position, size = p.READ_IN.unpack_from(body)
-        return directory_out(
-            self._do.readdir(fh, position), size, lambda name, ino: self._do.not_taken(fh, name, ino)
-        )
+        return directory_out(self._do.readdir(fh, position), size, lambda ino: self._do.not_taken(fh, ino))
 
     def _readdir(self, head: Head, body: memoryview) -> Answer:
         fh, position, size = p.READ_IN.unpack_from(body)
-        return names_out(self._do.names(fh, position), size, lambda name: self._do.name_not_taken(fh, name))
+        return names_out(self._do.names(fh, position), size, lambda: self._do.name_not_taken(fh))
 
     def _releasedir(self, head: Head, body: memoryview) -> Answer:
         self._do.releasedir(p.FH_IN.unpack_from(body)[0])
@@ -259,7 +259,11 @@ class Dispatch:
         (flags, _) = p.OPEN_IN.unpack_from(body)
         if flags & os.O_TRUNC:
             return self._change(head.ino, self._do.open_empty(head.ino, flags, head.caller), _opened)
-        return p.OPEN_OUT.pack(self._do.open(head.ino, flags, head.caller), _KEEP, 0)
+        fh = self._do.open(head.ino, flags, head.caller)
+        data = self._do.unasked(fh)
+        if data is not None:
+            self._store(head.ino, data)
+        return p.OPEN_OUT.pack(fh, _KEEP, 0)
 
     def _create(self, head: Head, body: memoryview) -> Answer:
         flags, mode, umask, _ = p.CREATE_IN.unpack_from(body)

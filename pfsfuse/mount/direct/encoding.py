@@ -59,12 +59,12 @@ def statfs_out(room: Room) -> bytes:
 def directory_out(
     entries: Iterator[tuple[bytes, Attributes, int]],
     room: int,
-    not_taken: Callable[[bytes, int], None],
+    not_taken: Callable[[int], None],
 ) -> bytes:
     """
     Return what answers READDIRPLUS: as many entries as go into *room* bytes.
 
-    *not_taken* is told of the one, by name and inode, that was taken from *entries* and had no room.
+    *not_taken* is told of the one, by its inode, that was taken from *entries* and had no room.
     """
     parts: list[bytes] = []
     for name, attributes, position in entries:
@@ -72,7 +72,7 @@ def directory_out(
         padding = -length % _ALIGNED
         room -= ENTRY_OUT.size + DIRENT.size + length + padding
         if room < 0:
-            not_taken(name, attributes.ino)
+            not_taken(attributes.ino)
             break
         parts += (
             entry_out(attributes),
@@ -84,7 +84,7 @@ def directory_out(
 
 
 def names_out(
-    entries: Iterator[tuple[bytes, int, int, int]], room: int, not_taken: Callable[[bytes], None]
+    entries: Iterator[tuple[bytes, int, int, int]], room: int, not_taken: Callable[[], None]
 ) -> bytes:
     """Return what answers READDIR, of (name, ino, mode, position behind it)."""
     parts: list[bytes] = []
@@ -93,7 +93,7 @@ def names_out(
         padding = -length % _ALIGNED
         room -= DIRENT.size + length + padding
         if room < 0:
-            not_taken(name)
+            not_taken()
             break
         parts += (DIRENT.pack(ino, position, length, mode >> _TYPE_SHIFT), name, bytes(padding))
     return b"".join(parts)

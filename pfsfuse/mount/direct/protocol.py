@@ -11,7 +11,7 @@ import enum
 from struct import Struct
 
 MAJOR = 7
-MINOR = 41
+MINOR = 45
 """Of the protocol that we speak; the kernel keeps to the smaller of its own and this."""
 OLDEST_MINOR = 31
 """Linux 5.4: everything that is used here is there."""
@@ -63,6 +63,8 @@ class Notify(enum.IntEnum):
 
     INVAL_INODE = 2
     INVAL_ENTRY = 3
+    STORE = 4
+    PRUNE = 9
 
 
 class Init(enum.IntFlag):
@@ -88,18 +90,16 @@ class Open(enum.IntFlag):
     CACHE_DIR = 1 << 3
 
 
-class Set(enum.IntFlag):
-    """Which fields of a SETATTR request count."""
-
-    MODE = 1 << 0
-    UID = 1 << 1
-    GID = 1 << 2
-    SIZE = 1 << 3
-    ATIME = 1 << 4
-    MTIME = 1 << 5
-    FH = 1 << 6
-    ATIME_NOW = 1 << 7
-    MTIME_NOW = 1 << 8
+# Which fields of a SETATTR request count.  An operation on an enum would cost a microsecond.
+SET_MODE = 1 << 0
+SET_UID = 1 << 1
+SET_GID = 1 << 2
+SET_SIZE = 1 << 3
+SET_ATIME = 1 << 4
+SET_MTIME = 1 << 5
+SET_FH = 1 << 6
+SET_ATIME_NOW = 1 << 7
+SET_MTIME_NOW = 1 << 8
 
 
 IN_HEADER = Struct("=IIQQIIIHH")
@@ -174,6 +174,13 @@ INVAL_INODE = Struct("=Qqq")
 """node, offset, length"""
 INVAL_ENTRY = Struct("=QII")
 """directory, length of the name, flags; the name and a zero byte follow"""
+
+STORE = Struct("=QQII")
+"""node, offset, size, padding; the bytes follow"""
+
+PRUNE = Struct("=IIQ")
+"""count, padding, spare; the numbers of the nodes follow"""
+PRUNE_MINOR = 45
 
 MAX_PAGES = 256
 MAX_WRITE = 1 << 20

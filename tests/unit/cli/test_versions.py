@@ -111,7 +111,7 @@ def test_a_branch_is_made_at_a_commit_and_deleted(pfs: Pfs) -> None:
     head = pfs.ok("finish", "commit", "data").out.strip()
     pfs.ok("create", "branch", "data@release", "--head", "master")
 
-    assert [("master", head), ("release", head)] == [
+    assert [("release", head), ("master", head)] == [
         (branch["name"], branch["head"]) for branch in pfs.ok("list", "branch", "data", "-o", "json").json
     ]
     pfs.ok("delete", "branch", "data@release")

@@ -10,7 +10,7 @@ from pfsfuse.versions.model import Commit
 from runner.jobs.model import JobRecord
 from runner.jobs.parents import find_parent
 from runner.jobs.records import change, put_job, work_of
-from runner.jobs.triggers import trigger_commit
+from runner.jobs.triggers import trigger_change
 from tests.support.system import method, reads
 from tests.support.versions import Versions
 
@@ -18,7 +18,7 @@ from tests.support.versions import Versions
 def job_for(versions: Versions, source: Commit) -> JobRecord:
     """Make the job of a commit."""
     with versions.store.write() as txn:
-        (job,) = trigger_commit(txn, source)
+        (job,) = trigger_change(txn, source.id, source.finished_ns or 0)
     return job
 
 

@@ -17,7 +17,7 @@ from pfsfuse.versions.commits import CommitNotFoundError, drop_open_commit
 from pfsfuse.versions.model import Commit, CommitRef
 from runner.jobs.model import JobRecord
 from runner.jobs.records import LOCK_NAME, set_cursor
-from runner.jobs.triggers import trigger_commit
+from runner.jobs.triggers import trigger_change
 from runner.jobs.waiting import CommitFailedError, JobFailedError, TimeIsUpError, Waiting, downstream
 from tests.support.system import reads
 from tests.support.versions import Versions
@@ -34,7 +34,7 @@ class Runner:
     def take(self, commit: Commit) -> list[JobRecord]:
         """Make the jobs of a commit and note how far the change log was read."""
         with self.versions.store.write() as txn:
-            made = trigger_commit(txn, commit)
+            made = trigger_change(txn, commit.id, commit.finished_ns or 0)
         self.look()
         return made
 

@@ -127,7 +127,7 @@ def test_the_outbox_says_who_wrote_a_batch(filled: Index) -> None:
 
     assert is_alive
     assert (1, [("documents", key, b"value of " + key) for key in KEYS]) == decode_batch(batch)
-    assert not split_outbox(bytes(len(value)))[0]
+    assert not split_outbox(bytes(12) + value[12:])[0]
 
 
 def test_bytes_that_are_no_batch_are_a_store_error() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from pfsfuse.errors import StoreError
+from pfsfuse.store import boot
 from pfsfuse.versions.journal import Journal, damage_in
 from tests.support.builders import flip
 
@@ -95,3 +97,70 @@ def test_a_closed_journal_writes_nowhere(path: Path) -> None:
 
     assert 0 == os.fstat(other).st_size
     os.close(other)
+
+
+@pytest.fixture
+def rebooted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that says that the machine was started anew, once it is used as `boot.BOOT_ID`."""
+    made = tmp_path / "boot_id"
+    made.write_text("00000000-0000-4000-8000-000000000000")
+    return made
+
+
+def gap(path: Path, start: int, end: int) -> None:
+    """Have a part of the file be as if it had never come to the disk."""
+    with open(path, "r+b") as file:
+        file.seek(start)
+        file.write(bytes(end - start))
+
+
+def test_a_gap_in_what_was_not_synced_is_no_damage_after_a_power_cut(
+    path: Path, rebooted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The middle of the journal did not come to the disk, its end did."""
+    places = [offset for offset, _ in Journal(path).replay()]
+    gap(path, places[1] - 16, places[1])
+    assert damage_in(path) is not None
+
+    monkeypatch.setattr(boot, "BOOT_ID", rebooted)
+
+    assert damage_in(path) is None
+    assert RECORDS[:1] == payloads(path)
+    assert not (path.parent.parent / "damaged-commit").exists()
+
+
+def test_a_gap_in_what_was_synced_is_damage_also_after_a_power_cut(
+    path: Path, rebooted: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A later mark says that the gap was durable when it was written."""
+    journal = Journal(path)
+    places = [offset for offset, _ in journal.replay()]
+    journal.sync()
+    journal.append(b"four")
+    journal.sync()
+    journal.close()
+    gap(path, places[1] - 16, places[1])
+
+    monkeypatch.setattr(boot, "BOOT_ID", rebooted)
+
+    assert damage_in(path) is not None
+    assert RECORDS[:1] == payloads(path)
+    assert "is damaged" in caplog.text
+
+
+def test_after_a_failed_sync_no_later_one_says_that_all_is_well(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel forgets what it could not write, and reports it once."""
+    journal = Journal(path)
+    list(journal.replay())
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        with pytest.raises(StoreError):
+            journal.sync()
+    with pytest.raises(StoreError):
+        journal.sync()

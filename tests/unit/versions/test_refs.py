@@ -50,10 +50,13 @@ from pfsfuse.versions.model import (
     BranchRef,
     Commit,
     CommitRef,
+    Move,
     Origin,
+    Project,
     branch_key,
     commit_key,
     encode,
+    move_key,
 )
 from pfsfuse.versions.repos import (
     RepoExistsError,
@@ -534,6 +537,36 @@ BROKEN: list[tuple[str, str, Break]] = [
         lambda txn, line, made: _put_commit(txn, made, provenance=(CommitRef(line.repo, NOBODY),)),
     ),
     ("subvenance of nothing", "C4", lambda txn, line, made: txn.put(Table.SUBVENANCE, b"images\0" + bytes(16), b"")),
+    (
+        "a source does not exist", "C6",
+        lambda txn, line, made: _put_commit(txn, made, provenance=(CommitRef(line.repo, NOBODY),)),
+    ),
+    (
+        "a forgotten commit has content", "C7",
+        lambda txn, line, made: _put_commit(txn, made, forgotten=True, origin="auto"),
+    ),
+    ("people's commit is forgotten", "C7", lambda txn, line, made: _put_commit(txn, made, forgotten=True, root=None)),
+    (
+        "a head is forgotten", "C7",
+        lambda txn, line, made: _put_commit(txn, made, forgotten=True, root=None, origin="auto"),
+    ),
+    ("a child of nobody", "C8", lambda txn, line, made: txn.put(Table.CHILDREN, b"images\0" + bytes(32), b"")),
+    ("a parent without its child", "C8", lambda txn, line, made: _put_commit(txn, made, parent=NOBODY)),
+    ("a propagated branch of nothing", "H5", lambda txn, line, made: _put_branch(txn, line, propagated=True)),
+    (
+        "a propagated branch is open", "H5",
+        lambda txn, line, made: _put_branch(txn, line, propagated=True, provenance=(line.ref,), open=made.id),
+    ),
+    (
+        "a move under another id", "F1",
+        lambda txn, line, made: txn.put(
+            Table.MOVES, move_key(NOBODY, line.ref), encode(Move(made.id, line.repo, line.name, made.id, 1))
+        ),
+    ),
+    (
+        "a project under another name", "F1",
+        lambda txn, line, made: txn.put(Table.PROJECTS, b"one", encode(Project("other", 1))),
+    ),
     ("a commit in no set", "C5", lambda txn, line, made: txn.delete(Table.COMMIT_SETS, made.id + b"images")),
     ("a set of nothing", "C5", lambda txn, line, made: txn.put(Table.COMMIT_SETS, NOBODY + b"images", b"")),
     ("a record that does not decode", "F1", lambda txn, line, made: txn.put(Table.REPOS, b"images", b"\xc1")),

@@ -12,7 +12,7 @@ from pfsfuse.ids import BranchName, CommitId, RepoName
 from pfsfuse.store.index import Table, WriteTxn
 from pfsfuse.versions import transactions
 from pfsfuse.versions.branches import branch, find_branch
-from pfsfuse.versions.commits import commit, find_commit, start_commit
+from pfsfuse.versions.commits import commit, find_commit, list_commits, start_commit
 from pfsfuse.versions.model import Commit, CommitState, Trigger, encode
 from pfsfuse.versions.repos import RepoExistsError, RepoNotFoundError, find_repo, repos
 from pfsfuse.versions.requests import (
@@ -45,7 +45,9 @@ class Batch:
         self.id = transactions.start(world.store).id
 
     def add(self, *requests: Request) -> list[CommitId | None]:
-        return [transactions.append(self.world.store, self.world.trees, self.id, each) for each in requests]
+        """Add requests, one after the other."""
+        store, trees = self.world.store, self.world.trees
+        return [answer for each in requests for answer in transactions.append(store, trees, self.id, each)]
 
     def finish(self) -> Transaction:
         return transactions.finish(self.world.store, self.world.trees, self.id)
@@ -214,14 +216,14 @@ def test_a_branch_can_be_made_at_a_commit_of_the_transaction(batch: Batch) -> No
         CreateRepo(RepoName("foo"), "a repo"),
         StartCommit(ref("foo", "bar")),
         FinishCommit(ref("foo", "bar"), description="done"),
-        CreateBranch(ref("foo", "release"), head="bar"),
-        CreateBranch(ref("foo", "later"), trigger=Trigger(BranchName("release"), commits=2)),
+        CreateBranch(ref("foo"), head="bar"),
+        CreateBranch(ref("foo", "later"), trigger=Trigger(BranchName("master"), commits=2)),
     )
     batch.finish()
 
     with batch.world.store.read() as txn:
-        heads = [branch(txn, RepoName("foo"), name).head for name in ("bar", "release", "later")]
-        assert Trigger(BranchName("release"), commits=2) == branch(txn, RepoName("foo"), "later").trigger
+        heads = [branch(txn, RepoName("foo"), name).head for name in ("bar", "master", "later")]
+        assert Trigger(BranchName("master"), commits=2) == branch(txn, RepoName("foo"), "later").trigger
         assert "done" == commit(txn, RepoName("foo"), batch.id).description
     assert [batch.id, batch.id, None] == heads
 
@@ -243,6 +245,40 @@ def test_what_a_transaction_finishes_fires_triggers(batch: Batch) -> None:
 
     with world.store.read() as txn:
         assert batch.id == branch(txn, RepoName("foo"), "release").head
+
+
+def test_everything_that_a_transaction_propagates_has_its_id(batch: Batch) -> None:
+    """
+    Five repos and three branches with provenance, of sources that have no commit yet: one commit in each repo.
+    """
+    made_from = {"B": ["A"], "C": ["B", "E"], "D": ["C"]}
+    answers = batch.add(
+        *[repo(name) for name in "ABCDE"],
+        *[CreateBranch(ref(n), provenance=tuple(map(ref, sources))) for n, sources in made_from.items()],
+    )
+    done = batch.finish()
+
+    assert 8 == len(answers) == len(done.requests) == len(done.responses)
+    with batch.world.store.read() as txn:
+        for name in "ABCDE":
+            (only,) = list_commits(txn, RepoName(name))
+            assert (batch.id, {}) == (only.id, batch.world.files(only.root))
+            assert batch.id == branch(txn, RepoName(name), "master").head
+
+
+def test_a_branch_that_exists_can_get_a_trigger(batch: Batch) -> None:
+    """
+    It stays where it is.
+    """
+    before = batch.world.commit({"a": b"1"})
+    trigger = Trigger(BranchName("staging"), size="1M")
+
+    batch.add(CreateBranch(ref(), trigger=trigger))
+    batch.finish()
+
+    with batch.world.store.read() as txn:
+        line = branch(txn, ref().repo, "master")
+    assert (before.id, trigger) == (line.head, line.trigger)
 
 
 def test_repos_and_branches_can_be_deleted(batch: Batch) -> None:
@@ -305,7 +341,7 @@ def test_a_request_of_an_unknown_kind_is_refused(batch: Batch) -> None:
     Only the program that has the floors above knows what it means.
     """
     with pytest.raises(InvalidNameError, match="create pipeline"):
-        batch.add(Foreign("create pipeline", b"{}"))
+        batch.add(Foreign("create pipeline", "count", b"{}"))
 
 
 @pytest.mark.parametrize(

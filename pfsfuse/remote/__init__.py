@@ -1,0 +1,1 @@
+"""Bytes that are elsewhere: behind http(s) URLs, and in object stores."""

@@ -1,0 +1,153 @@
+"""
+Changing what names what: heads and provenance of branches, with all that follows downstream.
+
+These are what people's `create branch`, `update branch` and `delete branch` do.  Each is one change
+with an id: given, where several operations of a transaction are one change, else a new one.  A head
+that moves to a commit which exists gets no new commit; the `Move` that is recorded instead carries
+the id, tells the runner to make jobs, and lets `repo@<id>` name the commit that was moved to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ..ids import CommitId, RepoName, new_commit_id
+from ..store.index import ReadTxn, Table, WriteTxn
+from .branches import (
+    BranchInUseError,
+    branch,
+    create_branch,
+    find_branch,
+    move_head,
+    put_branch,
+    set_provenance,
+)
+from .model import Branch, BranchRef, Move, decode, encode, move_key
+from .propagation import add_empty, add_propagated, propagate
+from .repos import repo
+
+
+class MadeByPipelineError(BranchInUseError):
+    """A pipeline makes this branch: what it is made from is said in the pipeline."""
+
+
+def make_branch(
+    txn: WriteTxn,
+    ref: BranchRef,
+    *,
+    head: CommitId | None = None,
+    provenance: Sequence[BranchRef] | None = None,
+    change_id: CommitId | None = None,
+) -> Branch:
+    """
+    Create a branch, or change the head or the provenance of one that exists; None leaves each as it is.
+
+    BranchExistsError if there is nothing to change.  A branch that is made from others gets a commit
+    at once, empty if it has no other content; so has every source that has none yet.
+    """
+    change = change_id or new_commit_id()
+    known = find_branch(txn, ref.repo, ref.branch)
+    if known is None or (head is None and provenance is None):
+        create_branch(txn, ref.repo, ref.branch)
+    if head is not None:
+        set_head(txn, ref, head, change_id=change)
+    if provenance is not None:
+        change_provenance(txn, ref, provenance, change_id=change)
+    return branch(txn, ref.repo, ref.branch)
+
+
+def set_head(txn: WriteTxn, ref: BranchRef, to: CommitId, *, change_id: CommitId | None = None) -> Branch:
+    """
+    Point a branch at a finished commit of its repo: an older one, a newer one, one of another branch.
+
+    What is made from the branch is made anew, under the id of the change.  Nothing happens if the
+    branch is there already.  BranchInUseError while a commit is open; HeadOfOtherRepoError.
+    """
+    line = branch(txn, ref.repo, ref.branch)
+    moved = move_head(txn, ref, to, expected=line.head)
+    if line.head == to:
+        return moved
+    change = change_id or new_commit_id()
+    if moved.propagated:
+        # Its new content stands beside new provenance: a commit of its own says so.
+        add_propagated(txn, moved, change)
+    note_move(txn, ref, change, before=line.head)
+    propagate(txn, [ref], change)
+    return branch(txn, ref.repo, ref.branch)
+
+
+def change_provenance(
+    txn: WriteTxn, ref: BranchRef, provenance: Sequence[BranchRef], *, change_id: CommitId | None = None
+) -> Branch:
+    """
+    Have a branch be made from *provenance*, or, if that is empty, from nothing: then people write it.
+
+    MadeByPipelineError; BranchInUseError while a commit is open on it; ProvenanceLoopError.
+    """
+    line = branch(txn, ref.repo, ref.branch)
+    wanted = tuple(dict.fromkeys(provenance))
+    if line.provenance == wanted:
+        return line
+    if line.provenance and not line.propagated:
+        raise MadeByPipelineError(f"branch {ref} is made by a pipeline; change its inputs there")
+    if line.open is not None:
+        raise BranchInUseError(f"branch {ref} has the open commit {line.open.hex()}; finish it first")
+    change = change_id or new_commit_id()
+    for source in wanted:
+        if source != ref:
+            _ensure_source(txn, source, change)
+    changed = set_provenance(txn, ref, wanted, propagated=True)
+    if not wanted:
+        return changed
+    add_propagated(txn, changed, change)
+    note_move(txn, ref, change, before=line.head)
+    propagate(txn, [ref], change)
+    return branch(txn, ref.repo, ref.branch)
+
+
+def _ensure_source(txn: WriteTxn, ref: BranchRef, change_id: CommitId) -> None:
+    """Have a branch exist and, unless somebody is writing its first commit, have a commit."""
+    line = find_branch(txn, ref.repo, ref.branch)
+    if line is None:
+        line = create_branch(txn, repo(txn, ref.repo).name, ref.branch)
+    if line.head is None and line.open is None:
+        add_empty(txn, line.ref, change_id)
+
+
+# Moves
+
+
+def note_move(txn: WriteTxn, ref: BranchRef, change_id: CommitId, *, before: CommitId | None) -> None:
+    """Record that a branch has, by this change, its present head and had *before* before."""
+    line = branch(txn, ref.repo, ref.branch)
+    assert line.head is not None
+    known = find_move(txn, change_id, ref)
+    move = Move(
+        change_id,
+        ref.repo,
+        ref.branch,
+        line.head,
+        txn.now_ns(),
+        before=known.before if known is not None else before,
+    )
+    txn.put(Table.MOVES, move_key(change_id, ref), encode(move))
+    put_branch(txn, msgspec.structs.replace(line, moved=change_id))
+
+
+def find_move(txn: ReadTxn, change_id: CommitId, ref: BranchRef) -> Move | None:
+    """Return how a change moved a branch, or None."""
+    raw = txn.get(Table.MOVES, move_key(change_id, ref))
+    return decode(raw, Move) if raw is not None else None
+
+
+def last_move(txn: ReadTxn, line: Branch) -> Move | None:
+    """Return the newest move of a branch, or None."""
+    return find_move(txn, line.moved, line.ref) if line.moved is not None else None
+
+
+def moves_of(txn: ReadTxn, change_id: CommitId, repo_name: RepoName | None = None) -> list[Move]:
+    """Return the moves of a change, of all repos or of one."""
+    prefix = change_id + (repo_name.encode() + b"\0" if repo_name is not None else b"")
+    return [decode(raw, Move) for _, raw in txn.scan(Table.MOVES, prefix)]

@@ -1,0 +1,118 @@
+"""Triggers by the clock: what happens at which time."""
+
+from __future__ import annotations
+
+import pytest
+
+from pfsfuse.ids import BranchName
+from pfsfuse.store.store import Store
+from pfsfuse.versions.branches import branch, create_branch
+from pfsfuse.versions.clock import next_due_ns, tick
+from pfsfuse.versions.commits import start_commit
+from pfsfuse.versions.model import BranchRef, Trigger
+from pfsfuse.versions.triggers import set_trigger
+from pfsfuse.versions.wiring import moves_of
+from tests.support.builders import World, ref
+
+SECOND = 1_000_000_000
+START = 1_700_000_000 * SECOND
+
+
+@pytest.fixture
+def line(world: World) -> BranchRef:
+    """A branch that looks every ten seconds at `staging`, which has a commit."""
+    world.commit({"a": b"1"}, branch="staging")
+    with world.store.write() as txn:
+        made = create_branch(txn, ref().repo, "master").ref
+        set_trigger(txn, made, Trigger(BranchName("staging"), cron_spec="@every 10s"), now_ns=START)
+    return made
+
+
+def tick_at(store: Store, second: int) -> list[BranchRef]:
+    with store.write() as txn:
+        return tick(txn, START + second * SECOND)
+
+
+def due(store: Store) -> int | None:
+    """Return the second at which the clock is needed."""
+    with store.read() as txn:
+        found = next_due_ns(txn)
+    return None if found is None else (found - START) // SECOND
+
+
+def test_a_branch_moves_at_its_time(world: World, line: BranchRef) -> None:
+    """
+    Not before; the move is a change with an id of its own.
+    """
+    assert 10 == due(world.store)
+    assert [] == tick_at(world.store, 9)
+    assert [line] == tick_at(world.store, 10)
+
+    assert 20 == due(world.store)
+    with world.store.read() as txn:
+        moved = branch(txn, line.repo, line.branch)
+        assert moved.moved is not None
+        assert [line] == [move.ref for move in moves_of(txn, moved.moved)]
+        assert branch(txn, line.repo, "staging").head == moved.head
+
+
+def test_a_finished_commit_does_not_move_it(world: World, line: BranchRef) -> None:
+    """
+    Only the clock does.
+    """
+    made = world.commit({"a": b"2"}, branch="staging")
+
+    assert () == made.triggered
+    with world.store.read() as txn:
+        assert branch(txn, line.repo, line.branch).head is None
+
+
+def test_nothing_moves_where_nothing_is_new(world: World, line: BranchRef) -> None:
+    """
+    The time goes on all the same.
+    """
+    assert [line] == tick_at(world.store, 10)
+    assert [] == tick_at(world.store, 20)
+    assert 30 == due(world.store)
+
+
+def test_times_that_nobody_heard_are_made_up_for_once(world: World, line: BranchRef) -> None:
+    """
+    No clock ran for an hour.
+    """
+    assert [line] == tick_at(world.store, 3600)
+    assert 3610 == due(world.store)
+
+
+def test_an_open_commit_keeps_the_branch_until_the_next_time(world: World, line: BranchRef) -> None:
+    """
+    Somebody writes the branch.
+    """
+    with world.store.write() as txn:
+        start_commit(txn, line.repo, line.branch)
+
+    assert [] == tick_at(world.store, 10)
+    assert 20 == due(world.store)
+
+
+def test_a_clock_that_goes_backwards_moves_nothing(world: World, line: BranchRef) -> None:
+    """
+    Somebody sets the time back by a minute.
+    """
+    assert [line] == tick_at(world.store, 10)
+    world.commit({"a": b"2"}, branch="staging")
+
+    assert [] == tick_at(world.store, -50)
+    assert [line] == tick_at(world.store, 20)
+
+
+def test_without_triggers_by_the_clock_no_clock_is_needed(world: World) -> None:
+    """
+    Another kind of trigger is there.
+    """
+    world.commit({"a": b"1"})
+    with world.store.write() as txn:
+        made = create_branch(txn, ref().repo, "dev").ref
+        set_trigger(txn, made, Trigger(BranchName("master"), commits=1), now_ns=START)
+
+    assert due(world.store) is None
