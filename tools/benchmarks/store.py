@@ -15,6 +15,7 @@ import random
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,19 +25,22 @@ from pathlib import Path
 from pfsfuse.ids import BranchName, RepoName
 from pfsfuse.mount.writing import Writing
 from pfsfuse.store.store import Store
-from pfsfuse.trees.contents import Contents, ContentsWriter, read
+from pfsfuse.trees.contents import Contents, ContentsWriter, read, store_small
 from pfsfuse.trees.diff import diff
 from pfsfuse.trees.entry import Entry, Kind
 from pfsfuse.trees.tree import Trees
 from pfsfuse.versions.branches import branch
 from pfsfuse.versions.changesets import Put
 from pfsfuse.versions.commits import ancestors, commit
+from pfsfuse.versions.gc import Report as GcReport
+from pfsfuse.versions.gc import collect_garbage
 from pfsfuse.versions.ingest import Source, ingest, ingest_stream
 from pfsfuse.versions.model import BranchRef, CommitRef
-from pfsfuse.versions.repos import create_repo
+from pfsfuse.versions.repos import create_repo, delete_repo
 from tools.benchmarks.report import Figure, read_file, seconds
 
 _PEERS_ENV = {"RESTIC_PASSWORD": "benchmark", "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
+_PFS = os.fspath(Path(sys.executable).parent / "pfs")
 _ROUNDS = 3
 
 
@@ -56,16 +60,15 @@ class Measured:
 class Desk:
     """Where it is measured: the data sets, a folder for stores, the environment of the programs."""
 
-    def __init__(self, scratch: Path, a: Path, b: Path, pfs: str) -> None:
+    def __init__(self, scratch: Path, a: Path, b: Path) -> None:
         self.scratch = scratch
         self.a = a
         self.b = b
-        self._pfs = pfs
 
     def pfs(self, root: Path, *arguments: str, compression: str = "") -> None:
         """Run the program on the store at *root*."""
         env = {**os.environ, "PFS_ROOT": os.fspath(root), "PFS_COMPRESSION": compression}
-        subprocess.run([self._pfs, *arguments], env=env, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([_PFS, *arguments], env=env, check=True, stdout=subprocess.DEVNULL)
 
     def peer(self, *command: str | Path, cwd: Path | None = None) -> None:
         """Run somebody else's program."""
@@ -134,7 +137,12 @@ class Desk:
 
     def copy(self, source: Path) -> Measured:
         with self.place("copy") as target:
-            taken = seconds(lambda: (self.peer("cp", "-r", source, target), self.peer("sync", "-f", target)))
+
+            def copy() -> None:
+                self.peer("cp", "-r", source, target)
+                self.peer("sync", "-f", target)
+
+            taken = seconds(copy)
             if target.is_file():
                 target.unlink()
             return Measured(taken)
@@ -167,7 +175,7 @@ def _ratio(ours: Measured, peers: dict[str, Measured]) -> str:
     return f"{min(one.seconds for one in peers.values()) / ours.seconds:.2f}" if peers else ""
 
 
-def bench_put_a(desk: Desk) -> list[Figure]:
+def row_put_a(desk: Desk) -> list[Figure]:
     """Data set A, with and without compression."""
     peers = _installed(borg=lambda: desk.borg(desk.a), restic=lambda: desk.restic(desk.a))
     found = _best(_ROUNDS, ours=lambda: desk.put(desk.a), **peers)
@@ -203,7 +211,7 @@ def bench_put_a(desk: Desk) -> list[Figure]:
     ]
 
 
-def bench_put_b(desk: Desk) -> list[Figure]:
+def row_put_b(desk: Desk) -> list[Figure]:
     """Data set B as one commit."""
     peers = _installed(
         restic=lambda: desk.restic(desk.b),
@@ -226,7 +234,7 @@ def bench_put_b(desk: Desk) -> list[Figure]:
     ]
 
 
-def bench_get(desk: Desk) -> list[Figure]:
+def row_get(desk: Desk) -> list[Figure]:
     """A and B out of the store into a folder."""
     figures = []
     for name, source in (("A", desk.a), ("B", desk.b)):
@@ -248,13 +256,7 @@ def bench_get(desk: Desk) -> list[Figure]:
                 desk.peer("git", "init", "-q", tree)
                 desk.peer("git", "add", "-A", cwd=tree)
                 desk.peer(*_GIT_COMMIT, cwd=tree)
-                works["git"] = lambda at=tree: _into(  # type: ignore[misc]
-                    desk,
-                    lambda out: (
-                        out.mkdir(),
-                        desk.peer("git", "--work-tree", out, "checkout", "-q", "HEAD", "--", ".", cwd=at),
-                    ),
-                )
+                works["git"] = lambda at=tree: _into(desk, lambda out: _check_out(desk, at, out))  # type: ignore[misc]
 
             def ours(at: Path = root, target: str = target, is_file: bool = is_file) -> Measured:
                 words = ["get", "file", *([] if is_file else ["-r"]), target, "-o"]
@@ -273,6 +275,11 @@ def bench_get(desk: Desk) -> list[Figure]:
                 )
             )
     return figures
+
+
+def _check_out(desk: Desk, tree: Path, out: Path) -> None:
+    out.mkdir()
+    desk.peer("git", "--work-tree", out, "checkout", "-q", "HEAD", "--", ".", cwd=tree)
 
 
 def _into(desk: Desk, work: Callable[[Path], object]) -> Measured:
@@ -300,8 +307,9 @@ class Opened:
         with self.store.write() as txn:
             create_repo(txn, self.ref.repo)
 
-    def apply(self, changes: list[Put]) -> None:
-        self.writing.apply(self.ref, list(changes))
+    def apply(self, changes: list[Put], repo: RepoName | None = None) -> None:
+        ref = self.ref if repo is None else BranchRef(repo, self.ref.branch)
+        self.writing.apply(ref, list(changes))
 
     def put_folder(self, folder: Path) -> None:
         made = ingest(self.store.chunks, [Source(os.fsencode(folder), ())], recursive=True)
@@ -330,7 +338,7 @@ def _median_ms(rounds: int, work: Callable[[int], object]) -> float:
     return statistics.median(seconds(lambda number=number: work(number)) for number in range(rounds)) * 1000  # type: ignore[misc]
 
 
-def bench_second_a(desk: Desk) -> list[Figure]:
+def row_second_a(desk: Desk) -> list[Figure]:
     """A again, with 100 inserts of 1 KiB."""
     draw = random.Random(20261124)
     with _opened(desk) as opened:
@@ -385,7 +393,7 @@ def _read_cold(path: Path) -> float:
     return read_file(path)
 
 
-def bench_changes(desk: Desk) -> list[Figure]:
+def row_changes(desk: Desk) -> list[Figure]:
     """Small changes of B, durable: 100 files by path, and one file."""
     draw = random.Random(20261125)
     with _opened(desk) as opened:
@@ -469,7 +477,7 @@ def _one_file_by_program(desk: Desk) -> list[Figure]:
     ]
 
 
-def bench_million(desk: Desk) -> list[Figure]:
+def row_million(desk: Desk) -> list[Figure]:
     """10 changes in 1,000,000 files, durable."""
     draw = random.Random(20261127)
     with _opened(desk) as opened:
@@ -504,23 +512,23 @@ def _path(number: int) -> tuple[bytes, bytes]:
     return b"d%03d" % (number // 1000), b"f%06d" % number
 
 
-def bench_history(desk: Desk) -> list[Figure]:
+def row_history(desk: Desk) -> list[Figure]:
     """A log of 1,000 commits, the diff of two neighbours, one old file."""
     with _opened(desk) as opened:
         opened.put_folder(desk.b)
         for number in range(1000):
             opened.apply([opened.file((b"d%03d" % (number % 200), b"f000"), b"%d" % number)])
         with opened.store.read() as txn:
-            head = branch(txn, *opened.ref).head
+            head = branch(txn, opened.ref.repo, opened.ref.branch).head
             assert head is not None
             newest = CommitRef(opened.ref.repo, head)
 
         def log(_: int) -> None:
             with opened.store.read() as txn:
-                assert sum(1 for _ in ancestors(txn, commit(txn, newest))) >= 1000
+                assert sum(1 for _ in ancestors(txn, commit(txn, newest.repo, newest.commit))) >= 1000
 
         with opened.store.read() as txn:
-            history = list(ancestors(txn, commit(txn, newest)))
+            history = list(ancestors(txn, commit(txn, newest.repo, newest.commit)))
 
         def compare(number: int) -> None:
             new, old = history[number], history[number + 1]
@@ -546,12 +554,42 @@ def bench_history(desk: Desk) -> list[Figure]:
     ]
 
 
-BENCHES: dict[str, Callable[[Desk], list[Figure]]] = {
-    "put-a": bench_put_a,
-    "put-b": bench_put_b,
-    "get": bench_get,
-    "second-a": bench_second_a,
-    "changes": bench_changes,
-    "million": bench_million,
-    "history": bench_history,
+def row_gc(desk: Desk) -> list[Figure]:
+    """gc of 1,000,000 chunks in two repos, of which one has been deleted."""
+    draw = random.Random(20261128)
+    with _opened(desk) as opened:
+        gone = RepoName("gone")
+        with opened.store.write() as txn:
+            create_repo(txn, gone)
+        for batch in range(50):
+            # Just too long to stand in their directory entries, and all different: one chunk each.
+            contents = store_small(opened.store.chunks, [draw.randbytes(520) for _ in range(20_000)])
+            entries = [each.entry(mode=0o644, uid=0, gid=0, mtime_ns=0) for each in contents]
+            changes = [Put(_path(20_000 * batch + at), entry) for at, entry in enumerate(entries)]
+            opened.apply(changes, gone if batch % 2 else None)
+        with opened.store.write() as txn:
+            delete_repo(txn, gone)
+        report: list[GcReport] = []
+        taken = seconds(lambda: report.append(collect_garbage(opened.store)))
+    return [
+        Figure(
+            "gc of 1,000,000 chunks (in process)",
+            f"{taken:.1f} s",
+            f"{report[0].removed_objects} objects, {report[0].freed_bytes / 1e6:.0f} MB freed",
+            "",
+            "<= 20 s",
+            taken <= 20 and report[0].removed_objects > 400_000,
+        )
+    ]
+
+
+ROWS: dict[str, Callable[[Desk], list[Figure]]] = {
+    "put-a": row_put_a,
+    "put-b": row_put_b,
+    "get": row_get,
+    "second-a": row_second_a,
+    "changes": row_changes,
+    "million": row_million,
+    "history": row_history,
+    "gc": row_gc,
 }
