@@ -97,6 +97,11 @@ def all_branches(txn: ReadTxn) -> Iterator[Branch]:
         yield decode(raw, Branch)
 
 
+def is_written_by_pipeline(txn: ReadTxn, repo_name: RepoName) -> bool:
+    """Say whether a pipeline makes a branch of a repo: the ids of changes are for its commits there."""
+    return any(line.provenance and not line.propagated for line in branches(txn, repo_name))
+
+
 def create_branch(
     txn: WriteTxn,
     repo_name: RepoName,
