@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..errors import ConflictError
 from ..store.store import Store
 from ..trees.entry import Entry, is_same_content
 from ..trees.tree import Path, Trees
@@ -38,7 +39,10 @@ def search(store: Store, trees: Trees, start: Commit, path: Path) -> Iterator[St
 
     *Changed* means content, of a directory that of everything below it.  A commit whose content does
     not count (an error, forgotten) changed nothing, and its children are compared with what was before.
+    ConflictError for an open commit.
     """
+    if not start.is_finished:
+        raise ConflictError(f"commit {start.ref} is open: what it changes is not known before it is finished")
     skipped: list[Commit] = []
     current: Commit | None = None
     for older in _line(store, start):
