@@ -90,6 +90,12 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("draw",): "draw:draw",
     ("fsck",): "fsck:fsck",
     ("gc",): "space:gc",
+    ("du",): "usage:du",
+    ("prune",): "pruning:prune_commits",
+    ("dump",): "replication:dump",
+    ("restore",): "replication:restore",
+    ("copy", "repo"): "replication:copy_repo",
+    ("serve-copy",): "replication:serve_copy",
     ("version",): "version:version",
 }
 """What a person types → module:function."""
@@ -113,7 +119,7 @@ _VERBS = {
     "clear": "Empty an open commit.",
     "put": "Put files into a branch.",
     "get": "Get files out of a commit.",
-    "copy": "Copy files from commit to branch.",
+    "copy": "Copy files from commit to branch, or a repo to another store.",
     "walk": "List a folder with everything below it.",
     "glob": "List what matches a pattern.",
     "diff": "Show what differs between files of two commits.",
