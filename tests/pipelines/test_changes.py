@@ -101,8 +101,8 @@ def test_two_repos_written_in_one_transaction_make_one_job(shared_system: System
     transactions.append(store, trees, ended.id, *(FinishCommit(ref(name)) for name in names))
     with store.read() as txn:
         opened = commits_to_seal(txn, transaction(txn, ended.id))
-    with Writing(store, trees).holding([ref(each.repo) for each in opened]) as roots:
-        transactions.finish(store, trees, ended.id, roots=roots)
+    with Writing(store, trees).holding([ref(each.repo) for each in opened]) as held:
+        transactions.finish(store, trees, ended.id, roots=held.roots, assure=held.assure)
 
     (job,) = system.wait(begun.id)
     assert before + 1 == len(system.jobs("both"))
