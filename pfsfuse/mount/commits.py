@@ -336,6 +336,13 @@ class Commits:
         await trio.to_thread.run_sync(self.store.flush)
         return root
 
+    def let_go_of_stored(self) -> None:
+        """End the holds of open commits whose bytes are stored; they are stored again when they are finished."""
+        for home in self.vfs.upper.homes.values():
+            if home.overlay is not None and not home.finish_lock.locked():
+                home.overlay.forget_ingested()
+                home.stored.close()
+
     async def _ingest(self, home: BranchHome) -> None:
         """Put the bytes of changed files into the store while writers go on; what changes again waits for the gate."""
         overlay = home.overlay

@@ -144,6 +144,8 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     """The branches that its finish moved to it."""
     merged: CommitId | None = None
     """What was merged into it, beside its parent (merging.py); it may have been taken away since."""
+    purged_ns: int | None = None
+    """When something was last removed from it for good (purge.py)."""
 
     @property
     def is_finished(self) -> bool:

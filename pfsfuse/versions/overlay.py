@@ -281,6 +281,12 @@ class Overlay(StagedTree):
         )
         return list(dict.fromkeys(changed))
 
+    def forget_ingested(self) -> None:
+        """Have all bytes stored again when the tree is sealed: nobody may hold them until then (store/holds.py)."""
+        for node in self.nodes.values():
+            if isinstance(node, StagedFile) and node.is_changed:
+                node.sealed_version = -1
+
     def ingest_step(self, file: StagedFile) -> tuple[int, Callable[[], Contents]]:
         """Return (version, function that stores the bytes in any thread); give the result to `ingested`."""
         return file.version, self.bytes.ingest(file)
