@@ -82,6 +82,13 @@ def marks(entries: Iterable[Entry]) -> bytes:
     )
 
 
+def is_same_content(one: Entry | None, other: Entry | None) -> bool:
+    """Say whether a reader would find the same at two places; nothing is the same as nothing."""
+    if one is None or other is None:
+        return one is other
+    return one.content == other.content and marks((one,)) == marks((other,))
+
+
 def symlink(target: bytes, *, uid: int, gid: int, mtime_ns: int) -> Entry:
     """Return the entry of a symbolic link to *target*."""
     return Entry(
