@@ -457,6 +457,11 @@ class Commits:
 
     async def refresh_all(self, touched: Sequence[tuple[Table, bytes]]) -> None:
         """Show what the change log names."""
+        changed_repos = {key for table, key in touched if table is Table.REPOS}
+        with self.store.read() as txn:
+            for home in list(self.vfs.upper.homes.values()) if changed_repos else ():
+                found = find_repo(txn, home.ref.repo)
+                home.set_quota(found.quota_bytes if found is not None else None)
         keys = {key for table, key in touched if table is Table.BRANCHES}
         await self.refresh(
             [

@@ -50,6 +50,8 @@ class Repo(msgspec.Struct, frozen=True, omit_defaults=True, rename={"created_ns"
     description: str = ""
     autocommit_s: float | None = None
     """Seconds of quiet after which the mount finishes its commit; negative: never; None: the mount's default."""
+    quota_bytes: int | None = None
+    """The most that a branch's tree may have (quotas.py)."""
 
 
 class BranchRef(msgspec.Struct, frozen=True, array_like=True):

@@ -32,6 +32,7 @@ from ..trees.contents import Contents
 from ..trees.entry import Entry, Kind, special, symlink
 from ..trees.tree import Trees
 from .journal import Journal
+from .quotas import Room, names_of
 from .replay import IN_GOOD_ORDER, Replay
 from .staged import SMALL, Node, StagedDirectory, StagedFile, StagedLeaf
 from .staged_bytes import StagedBytes, remove_scratch
@@ -55,6 +56,8 @@ class Overlay(StagedTree):
         self.scratch = scratch
         self.journal = Journal(scratch / "journal")
         self.bytes = StagedBytes(objects, self.journal, scratch)
+        self.room = Room(self, lambda: self.journal.end)
+        """How much may be added; no limit unless somebody sets one."""
         self.is_sealed = False
         replay = Replay(self, self.bytes, scratch)
         replay.run(self.journal)
@@ -94,6 +97,8 @@ class Overlay(StagedTree):
         check_element(name)
         if self.lookup(directory, name) is not None:
             raise ExistsError(f"{shown(name)} exists already")
+        if kind is Kind.SYMLINK:
+            self.room.take(len(target))
         now = now_ns()
         self._log("new", self.next_number, directory.number, name, int(kind), mode, uid, gid, now, target)
         return self.do_create(directory, name, kind, mode, uid, gid, now, target)
@@ -153,6 +158,8 @@ class Overlay(StagedTree):
         check_element(name)
         if self.lookup(directory, name) is not None:
             raise ExistsError(f"{shown(name)} exists already")
+        if isinstance(node, StagedFile):
+            self.room.take(node.size)
         now = now_ns()
         self._log("ln", node.number, directory.number, name, now)
         self.do_link(node, directory, name, now)
@@ -192,6 +199,7 @@ class Overlay(StagedTree):
         """Make *name* stand for something immutable; return what it stood for."""
         check_element(name)
         before = self.lookup(directory, name)
+        self.room.take(entry.size - (before.size if isinstance(before, Entry | StagedFile) else 0))
         now = now_ns()
         self._log("e", directory.number, name, entry, now)
         self.do_put_entry(directory, name, entry, now)
@@ -203,19 +211,26 @@ class Overlay(StagedTree):
         return self.bytes.read(file, offset, length)
 
     def write(self, file: StagedFile, offset: int, data: bytes | memoryview) -> None:
+        self._take_room(file, offset + len(data))
         self.bytes.write(file, offset, data, now_ns())
 
     def truncate(self, file: StagedFile, size: int) -> None:
         """Change the length; journaled at once, since no close need follow."""
+        self._take_room(file, size)
         self.bytes.truncate(file, size, now_ns())
         self.save(file)
         self.bytes.rest(file)
 
     def append_contents(self, file: StagedFile, more: Contents) -> None:
         """Add bytes at the end, as one step, and journal it."""
+        self._take_room(file, file.size + more.size)
         self.bytes.append_contents(file, more, now_ns())
         self.save(file)
         self.bytes.rest(file)
+
+    def _take_room(self, file: StagedFile, size: int) -> None:
+        if size > file.size and self.room.limit is not None:
+            self.room.take((size - file.size) * names_of(file))
 
     def save(self, file: StagedFile) -> None:
         """Journal the bytes of a file: they survive the end of this process from now on."""
