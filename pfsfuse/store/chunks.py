@@ -32,7 +32,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import StoreError
+from ..errors import ReadOnlyDiskError, StoreError
 from ..ids import ChunkId, chunk_id
 from . import codec
 from .condemned import Condemned
@@ -95,7 +95,7 @@ class Chunks:
     """The objects of one store, as this process sees and adds to them."""
 
     def __init__(
-        self, index: Index, folder: Path, store_id: bytes, compression: codec.Compression, holds: Path
+        self, index: Index, folder: Path, store_id: bytes, compression: codec.Compression, holds: Path | None
     ) -> None:
         self._index = index
         self._compression = compression
@@ -136,6 +136,8 @@ class Chunks:
         Looked up, compressed and appended together: for files of a few KiB the locks and
         hand-overs of one object at a time cost more than the work on its bytes.
         """
+        if self._index.is_read_only:
+            raise ReadOnlyDiskError
         names = [chunk_id(one) for one in data]
         fresh: dict[ChunkId, bytes | memoryview] = {}
         result: Future[Placed] = Future()
@@ -241,7 +243,7 @@ class Chunks:
     def _take_pack(self) -> PackWriter:
         """Take an unsealed pack that nobody writes, or begin a new one."""
         for number in self._unsealed():
-            taken = self._try_pack(number)
+            taken = self._try_pack(number) if number not in self._condemned.packs else None
             if taken is not None:
                 return taken
         while True:
@@ -256,7 +258,7 @@ class Chunks:
             found = [
                 int.from_bytes(key, "big")
                 for key, state in txn.scan(Table.PACKS)
-                if state[0] == PackState.OPEN and int.from_bytes(key, "big") not in self._condemned.packs
+                if state[0] == PackState.OPEN
             ]
         return [number for number in found if number not in self._sealed]
 
@@ -277,8 +279,9 @@ class Chunks:
             )
         except BlockingIOError:
             return None
-        except (TornPackError, DamagedPackError) as error:
-            log.error("%s; it is not written any more", error)
+        except (TornPackError, DamagedPackError, OSError) as error:
+            # Also one that cannot be read: what is in it may be all right still.
+            log.error("pack %08x: %s; it is not written any more", number, error)
             self._sealed.append(number)
             return None
 
