@@ -319,23 +319,32 @@ class Chunks:
         CorruptChunkError if the payload is not what the record says; nothing is stored then.
         """
         with self._lock:
+            self.holds.hold_by_put()
             if self._failed:
                 self._retry()
-            if self.has(record.object_id):
-                return False
+            with self._index.read() as txn:
+                if self._is_here_to_stay(txn, record.object_id):
+                    return False
         where = Location(0, record.offset, record.stored, record.raw, record.codec, record.kind)
         decoded(record.object_id, where, payload)
         result: Future[Placed] = Future()
         with self._lock:
-            result.set_result({record.object_id: self.append_stored(record, payload)})
+            result.set_result({record.object_id: self.move(record, payload)})
             self._pending[record.object_id] = result
         return True
 
-    def append_stored(self, record: Record, payload: bytes) -> Location:
-        """Append a record of another pack as it is; the caller enters it into the index."""
-        with self._lock:
-            pack = self._pack()
-            return pack.append(record.kind, record.codec, payload, raw=record.raw, object_id=record.object_id)
+    def lacks(self, object_ids: Sequence[ChunkId]) -> list[bool]:
+        """Say of each object whether a put would store it; what is here stays while the caller holds."""
+        with self._lock, self._index.read() as txn:
+            self._know_condemned(txn)
+            return [not self._is_here_to_stay(txn, object_id) for object_id in object_ids]
+
+    def get_stored(self, object_id: ChunkId) -> tuple[Record, bytes]:
+        """Return an object as it is stored, checked against its name; MissingChunkError, CorruptChunkError."""
+        location, stored = self._stored(object_id)
+        decoded(object_id, location, stored)
+        kind, used = location.kind, location.codec
+        return Record(kind, used, object_id, location.raw, location.offset, location.stored), stored
 
     def leave_pack(self) -> None:
         """Let go of the pack that is appended to; the next put takes one again."""
@@ -458,14 +467,17 @@ class Chunks:
         failed = self._failed.get(object_id)
         if failed is not None:
             return failed[0]
+        raw = decoded(object_id, *self._stored(object_id))
+        self.read_bytes += len(raw)
+        return raw
+
+    def _stored(self, object_id: ChunkId) -> tuple[Location, bytes]:
         location = self.locate(object_id)
         writer = self._writer
         stored = writer.buffered(location) if writer is not None else None
         if stored is None:
-            location, stored = self._read(object_id, location)
-        raw = decoded(object_id, location, stored)
-        self.read_bytes += len(raw)
-        return raw
+            return self._read(object_id, location)
+        return location, stored
 
     def _read(self, object_id: ChunkId, location: Location) -> tuple[Location, bytes]:
         """Return the stored bytes and where they were: gc may move them between the look and the read."""
