@@ -86,7 +86,8 @@ crash: setup
 	    $(BIN)/python -m pytest -rA -p no:cacheprovider tests/crash
 
 soak: setup
-	$(ROOTLY) PFS_SOAK_MINUTES=$${PFS_SOAK_MINUTES:-30} $(BIN)/python -m pytest -s -p no:cacheprovider tests/soak
+	$(ROOTLY) PFS_SOAK_MINUTES=$${PFS_SOAK_MINUTES:-30} \
+	    PFS_SOAK_CYCLES=$${PFS_SOAK_CYCLES:-100000} $(BIN)/python -m pytest -s -p no:cacheprovider tests/soak
 
 clients: setup
 	$(ROOTLY) $(BIN)/python -m tools.clients $(CLIENTS)
