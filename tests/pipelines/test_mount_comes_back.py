@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,6 @@ async def test_a_mount_that_hangs_is_ended_and_comes_back(up: Up) -> None:
     supervisor = Supervisor(
         up.run, up.point, [Program(MOUNT, command)], environment=up.pfs.environment, hung_s=1.0
     )
-    reading: list[subprocess.Popen[bytes]] = []
     ready = trio.Event()
     async with trio.open_nursery() as nursery:
 
@@ -126,7 +126,8 @@ async def test_a_mount_that_hangs_is_ended_and_comes_back(up: Up) -> None:
         assert state is not None
         hung = state.children[MOUNT]
         hung.send(signal.SIGSTOP)
-        reading.append(subprocess.Popen(["ls", up.point / "data" / "master"], stderr=subprocess.DEVNULL))
+        waiting = ["ls", up.point / "data" / "master"]
+        nursery.start_soon(partial(trio.run_process, waiting, check=False, stderr=subprocess.DEVNULL))
 
         with trio.fail_after(60):
             while (now := read_state(up.run)) is None or now.children.get(MOUNT, hung) == hung:  # noqa: ASYNC110
@@ -134,7 +135,6 @@ async def test_a_mount_that_hangs_is_ended_and_comes_back(up: Up) -> None:
             while supervisor.children[0].is_ready is False:  # noqa: ASYNC110
                 await trio.sleep(0.05)
         assert not hung.is_alive()
-        reading[0].wait()
         seen = await trio.run_process(["cat", up.point / "data" / "master" / "f"], capture_stdout=True)
         assert b"data" == seen.stdout
         os.kill(os.getpid(), signal.SIGTERM)
