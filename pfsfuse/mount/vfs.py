@@ -55,7 +55,7 @@ from .upper import UpperTree
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
-_CHUNK_CACHE_BYTES = 64 << 20
+_CHUNK_CACHE_BYTES = 32 << 20
 """Decoded chunks kept for all open files; the kernel has its own cache of what was read."""
 
 _DECODERS = 2
