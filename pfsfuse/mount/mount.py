@@ -186,6 +186,7 @@ class Mount:
             "started": self.started_at,
             "inodes": len(self.vfs.inodes),
             "handles": len(self.vfs.handles),
+            "listings": self.vfs.listings,
             "read_bytes": self.store.chunks.read_bytes,
             "open_commits": [
                 {
