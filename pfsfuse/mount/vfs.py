@@ -55,7 +55,7 @@ from .upper import UpperTree
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
-_CHUNK_CACHE_BYTES = 64 << 20
+_CHUNK_CACHE_BYTES = 32 << 20
 """Decoded chunks kept for all open files; the kernel has its own cache of what was read."""
 
 _DECODERS = 2
@@ -113,6 +113,8 @@ class Vfs:
         self.handles = Handles()
         self._chunks: Recent[bytes] = Recent(_CHUNK_CACHE_BYTES)
         self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="pfs-decode")
+        self.listings = 0
+        """How often the names of a directory were asked for."""
         self._room: tuple[float, Room] | None = None
 
     # Finding places
@@ -199,6 +201,7 @@ class Vfs:
 
     def _at(self, fh: int, position: int) -> DirectoryHandle:
         """Return the handle of a directory, which will go on at *position*."""
+        self.listings += 1
         handle = self.handles.get(fh, DirectoryHandle)
         if position != handle.position:
             handle.restart(self._names(handle.place))
