@@ -58,8 +58,6 @@ class Overlay(StagedTree):
         self.journal = Journal(scratch / "journal")
         self.bytes = StagedBytes(objects, self.journal, scratch)
         self.is_sealed = False
-        self.links_staged: Callable[[Node], None] = lambda node: None
-        """Told of a node that all names of a hard-linked file of the base were given at once."""
         replay = Replay(self, self.bytes, scratch)
         replay.run(self.journal)
         self.recovered = replay.is_cut_short
@@ -95,7 +93,7 @@ class Overlay(StagedTree):
                 self.do_join(node, above, way[-1])
         if node.more_names:
             node.group = group_of(entry)
-            self.links_staged(node)
+            self.links_changed(node)
 
     def _promote_linked(self, directory: StagedDirectory, name: bytes) -> None:
         """Stage the hard-linked files that *name* stands for, or that have a name below it, before it goes."""

@@ -9,7 +9,7 @@ journal, replay.py does again what a journal says.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..errors import IsADirectoryPathError, NotADirectoryPathError, NotEmptyError
 from ..trees.contents import Contents
@@ -38,6 +38,8 @@ class StagedTree:
         """By number, also those that lost their name."""
         self.links = Links(trees, start)
         """The hard links of the base."""
+        self.links_changed: Callable[[Node], None] = lambda node: None
+        """Told of a file with several names that is staged by all of them, or has lost one and has others."""
         self._of_base: dict[tuple[bytes, ...], StagedDirectory] = {(): self.root}
         """Staged directories by where they stand in the base."""
         self.next_number = 1
@@ -179,11 +181,25 @@ class StagedTree:
         return node
 
     def do_remove(self, directory: StagedDirectory, name: bytes, now: int) -> None:
+        """Take a name away, with all that is below it."""
+        found = self._take_away(directory, name, now)
+        pending = [found] if isinstance(found, StagedDirectory) else []
+        for above in pending:  # grows while it runs
+            for each, child in above.children.items():
+                if isinstance(child, StagedDirectory):
+                    pending.append(child)
+                elif isinstance(child, Node) and child.more_names:
+                    child.take_name(above, each)
+                    self.links_changed(child)
+
+    def _take_away(self, directory: StagedDirectory, name: bytes, now: int) -> Found | None:
         below = self.trees.lookup(directory.base, name) if directory.base is not None else None
         found = directory.children.get(name, below)
         if isinstance(found, Node):
             found.take_name(directory, name)
             found.ctime_ns = now
+            if found.parent is not None:
+                self.links_changed(found)
         if found is not None:
             directory.directories -= found.kind == Kind.DIRECTORY
         if below is not None:
@@ -191,6 +207,7 @@ class StagedTree:
         else:
             directory.children.pop(name, None)
         self._changed(directory, now)
+        return found
 
     def check_replaceable(self, moving: Found, replaced: Found, new_name: bytes) -> None:
         if moving.kind == Kind.DIRECTORY:
@@ -206,7 +223,7 @@ class StagedTree:
     ) -> None:
         node = source.children[name]
         assert isinstance(node, Node)
-        self.do_remove(source, name, now)
+        self._take_away(source, name, now)
         self.do_remove(target, new_name, now)
         self._attach(target, new_name, node)
         target.directories += node.kind == Kind.DIRECTORY
