@@ -34,6 +34,7 @@ class StagedTree:
         start = base if base is not None else trees.empty_directory(mtime_ns=now_ns())
         self.root = StagedDirectory(0, start.mode, start.uid, start.gid, start.mtime_ns, start)
         self.root.base_path = ()
+        self.root.xattrs = () if start.more is None else start.more.xattrs
         self.nodes: dict[int, Node] = {0: self.root}
         """By number, also those that lost their name."""
         self.links = Links(trees, start)
@@ -115,6 +116,7 @@ class StagedTree:
                 number, Kind(entry.kind), entry.mode, entry.uid, entry.gid, entry.mtime_ns, entry.data
             )
         node.origin = entry
+        node.xattrs = () if entry.more is None else entry.more.xattrs
         self._register(node)
         return node
 
@@ -142,6 +144,10 @@ class StagedTree:
     def do_set_attributes(node: Node, mode: int, uid: int, gid: int, mtime_ns: int, atime_ns: int) -> None:
         node.mode, node.uid, node.gid = mode, uid, gid
         node.mtime_ns, node.atime_ns, node.ctime_ns = mtime_ns, atime_ns, now_ns()
+
+    @staticmethod
+    def do_set_xattrs(node: Node, xattrs: tuple[tuple[bytes, bytes], ...], now: int) -> None:
+        node.xattrs, node.ctime_ns = xattrs, now
 
     def _register(self, node: Node) -> None:
         self.nodes[node.number] = node
