@@ -18,7 +18,7 @@ help:
 	@echo "make demo     run the fruit stand from cp to totals, in real containers"
 	@echo "make test     the whole test suite; says what it skipped and why"
 	@echo "make check    format, lint, types, layers and the fast tests (under a minute)"
-	@echo "make crash    kill things at bad moments, then look for damage"
+	@echo "make crash    200 kills and 200 power cuts at bad moments, each followed by a look for damage"
 	@echo "make clients  other people's programs on the mount; CLIENTS=\"git sqlite\" selects"
 	@echo "make bench    measure, each figure beside its reference"
 	@echo "make lock     compute requirements/*.txt anew from pyproject.toml"
@@ -81,7 +81,8 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 crash: setup
-	$(ROOTLY) PFS_CRASH_KILLS=$${PFS_CRASH_KILLS:-20} $(BIN)/python -m pytest -rA -p no:cacheprovider tests/crash
+	$(ROOTLY) PFS_CRASH_KILLS=$${PFS_CRASH_KILLS:-200} PFS_CRASH_CUTS=$${PFS_CRASH_CUTS:-200} \
+	    $(BIN)/python -m pytest -rA -p no:cacheprovider tests/crash
 
 clients: setup
 	$(ROOTLY) $(BIN)/python -m tools.clients $(CLIENTS)

@@ -60,6 +60,13 @@ class ReadOnlyError(PfsError):
     """A write where nothing can be written, such as a finished commit."""
 
 
+class ReadOnlyDiskError(ReadOnlyError):
+    """The disk under the store is mounted read-only: everything can be read and nothing changed."""
+
+    def __init__(self) -> None:
+        super().__init__("the disk under the store is read-only; make it writable to change something")
+
+
 class ForbiddenError(PfsError):
     """The operation makes no sense at this place of the tree."""
 

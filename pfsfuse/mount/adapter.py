@@ -32,6 +32,7 @@ from pyfuse3 import (
 
 from .errnos import number_for
 from .guard import unexpected
+from .kernel import Known
 from .places import Attributes
 from .requests import Requests
 from .vfs import Caller, Changed
@@ -299,6 +300,9 @@ class FuseKernel:
     async def forget_inodes(self, inodes: Sequence[int]) -> None:
         if inodes:
             await trio.to_thread.run_sync(_forget_inodes, list(inodes), limiter=self._limiter)
+
+    async def let_go(self, known: Sequence[Known]) -> None:
+        await self.forget_names([(each.parent, each.name) for each in known])
 
 
 def _forget_names(names: list[tuple[int, bytes]]) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -25,6 +25,7 @@ import trio
 from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError, StoreError
 from ..store.index import Table
 from ..store.store import Store
+from ..trees.contents import Contents
 from ..trees.entry import Entry, Kind
 from ..trees.node import entry_references
 from ..versions.changesets import (
@@ -42,7 +43,7 @@ from ..versions.model import BranchRef, Commit
 from ..versions.overlay import Overlay
 from ..versions.owner import NoOpenCommitError, OpenCommit, commit_changes
 from ..versions.repos import find_repo
-from ..versions.staged import Node
+from ..versions.staged import Node, StagedFile
 from ..versions.staged_tree import Found
 from .guard import unexpected
 from .handles import FileHandle
@@ -62,6 +63,9 @@ IDLE_WRITER_S = 60.0
 _LOOK_EVERY_S = 0.1
 _RETRY_S = 5.0
 _RELEASE_S = 1.0
+
+_BATCH_FILES = 64
+_BATCH_BYTES = 1 << 20
 
 
 class UnflushedError(StoreError):
@@ -203,7 +207,7 @@ class Commits:
             # The change staged the directories on the way.
             below = parent.children.get(element)
             if below is None:
-                return []
+                return [(parent.ino, element)]
             parent = below
             _show_staged(parent, overlay, change.path[:length])
         name = change.path[-1]
@@ -336,14 +340,11 @@ class Commits:
         """Put the bytes of changed files into the store while writers go on; what changes again waits for the gate."""
         overlay = home.overlay
         assert overlay is not None
-        for file in overlay.unsealed_files():
-            version, store = overlay.ingest_step(file)
-            if file.size <= 4096:
-                contents = store()
-                await trio.lowlevel.checkpoint()
-            else:
-                contents = await trio.to_thread.run_sync(store)
-            overlay.ingested(file, version, contents)
+        for files in _batches(overlay.unsealed_files()):
+            steps = [overlay.ingest_step(file) for file in files]
+            stored = await trio.to_thread.run_sync(_stored, [store for _, store in steps])
+            for file, (version, _), contents in zip(files, steps, stored, strict=True):
+                overlay.ingested(file, version, contents)
 
     async def finish_by_themselves(self) -> None:
         """Finish quiet commits, for ever."""
@@ -427,6 +428,8 @@ class Commits:
             stale = home.dropped()
             await trio.to_thread.run_sync(self.vfs.owner.drop, opened)
         await self.kernel.forget_names(stale)
+        # Names that were made in it may be in a listing though nobody has looked them up.
+        await self.kernel.forget_inodes([home.root.ino])
 
     # What others did
 
@@ -451,6 +454,24 @@ class Commits:
                 if b"%s\0%s" % (ref.repo.encode(), ref.branch.encode()) in keys
             ]
         )
+
+
+def _batches(files: Sequence[StagedFile]) -> Iterator[list[StagedFile]]:
+    """Yield *files* in portions that are worth a trip to a thread."""
+    batch: list[StagedFile] = []
+    size = 0
+    for file in files:
+        batch.append(file)
+        size += file.size
+        if len(batch) == _BATCH_FILES or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _stored(steps: Sequence[Callable[[], Contents]]) -> list[Contents]:
+    return [step() for step in steps]
 
 
 def _show_staged(place: LivePlace, overlay: Overlay, path: tuple[bytes, ...]) -> None:

@@ -12,13 +12,15 @@ make backups tell by it whether they know a file.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 
 from xxhash import xxh3_64_intdigest
 
 from ..errors import NotFoundError
 from ..trees.entry import Entry
 from ..trees.links import group_of
-from .places import FrozenPlace, LivePlace, Place
+from .kernel import Known
+from .places import FrozenPlace, GeneratedPlace, LivePlace, Place
 
 ROOT = 1
 
@@ -58,7 +60,7 @@ class Inodes:
         """Keep *place* until it is forgotten, and give it a number if it has none."""
         if place.ino == 0 or place.ino in self._places:
             number = self.number(parent, name)
-            if number in self._places:
+            if number in self._places or _is_view(parent):
                 number = self._next_free
                 self._next_free += 1
             place.ino = number
@@ -99,8 +101,24 @@ class Inodes:
             _let_go(place)
         return place
 
+    def idle_files(self) -> Iterator[Known]:
+        """Yield what the kernel holds of files that nobody has open, the longest known first."""
+        for ino, place in self._places.items():
+            if place.handles or place.is_directory:
+                continue
+            if isinstance(place, LivePlace):
+                if place.parent is not None and not place.is_detached:
+                    yield Known(ino, place.parent.ino, place.name)
+            elif isinstance(place, FrozenPlace) and place.parent:
+                yield Known(ino, place.parent, place.path[-1])
+
     def __len__(self) -> int:
         return len(self._places)
+
+
+def _is_view(parent: Place) -> bool:
+    """Say whether what is below *parent* is another thing each time that its name is set."""
+    return isinstance(parent, GeneratedPlace) and parent.parts[:1] == (".workers",)
 
 
 def _let_go(place: LivePlace) -> None:

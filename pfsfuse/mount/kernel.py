@@ -8,7 +8,15 @@ dirty pages back first), so they must not be waited for by anything a request ha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Known(NamedTuple):
+    """An inode that the kernel holds, and the name that it goes by."""
+
+    ino: int
+    parent: int
+    name: bytes
 
 
 class Kernel(Protocol):
@@ -22,6 +30,10 @@ class Kernel(Protocol):
         """Write back the dirty pages of *inodes*, then drop their pages and attributes."""
         ...
 
+    async def let_go(self, known: Sequence[Known]) -> None:
+        """Drop inodes that nobody uses, though all about them is true, so that they are forgotten here too."""
+        ...
+
 
 class NoKernel:
     """For a vfs that is not mounted: there is nobody to tell."""
@@ -30,4 +42,7 @@ class NoKernel:
         return
 
     async def forget_inodes(self, inodes: Sequence[int]) -> None:
+        return
+
+    async def let_go(self, known: Sequence[Known]) -> None:
         return

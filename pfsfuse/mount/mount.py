@@ -10,9 +10,11 @@ silently empty: a program that mirrors it must not take it for an empty folder.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,6 +45,14 @@ _READ_AHEAD_KIB = 1024
 """Read requests of 1 MiB: the kernel's default of 128 KiB costs a third of the sequential rate."""
 
 _FREE_READERS_EVERY_S = 60.0
+
+MOST_INODES = 200_000
+"""What the kernel may know at a time, more or less; each takes about a KiB here, and as much in the kernel."""
+
+_LET_GO_EVERY_S = 0.5
+_LET_GO_AT_ONCE = 1000
+_SWITCH_S = 0.0005
+"""A thread that stores files gives the interpreter back so soon: somebody waits for each request."""
 
 
 class Mount:
@@ -83,6 +93,7 @@ class Mount:
         """
         poke_after_writes(self.store)
         _take_all_descriptors()
+        sys.setswitchinterval(_SWITCH_S)
         self.vfs.upper.status = lambda: msgspec.json.format(msgspec.json.encode(self.status())) + b"\n"
         await trio.to_thread.run_sync(self.vfs.upper.recover)
         prepare_point(self.point)
@@ -98,6 +109,7 @@ class Mount:
                 nursery.start_soon(self.commits.forget_stale)
                 nursery.start_soon(self._raise_read_ahead)
                 nursery.start_soon(self._free_readers)
+                nursery.start_soon(self._let_go_of_inodes)
                 ready()
                 await self.transport.serve()
                 nursery.cancel_scope.cancel()
@@ -144,6 +156,18 @@ class Mount:
             await trio.sleep(delay_s)
             with unexpected("raising the read-ahead"):
                 _set_read_ahead(self.point)
+
+    async def _let_go_of_inodes(self) -> None:
+        """Keep the number of inodes bounded: the kernel holds on to all that anybody has ever looked at."""
+        inodes = self.vfs.inodes
+        while True:
+            await trio.sleep(_LET_GO_EVERY_S)
+            if len(inodes) <= MOST_INODES:
+                continue
+            with unexpected("letting go of inodes"):
+                idle = list(itertools.islice(inodes.idle_files(), len(inodes) - MOST_INODES * 3 // 4))
+                for start in range(0, len(idle), _LET_GO_AT_ONCE):
+                    await self.transport.kernel.let_go(idle[start : start + _LET_GO_AT_ONCE])
 
     async def _free_readers(self) -> None:
         while True:

@@ -146,7 +146,7 @@ class TextPlace(Place):
 class FrozenPlace(Place):
     """Something in an immutable tree."""
 
-    __slots__ = ("entry", "label", "path")
+    __slots__ = ("entry", "label", "parent", "path")
 
     def __init__(self, label: str, path: tuple[bytes, ...], entry: Entry) -> None:
         super().__init__()
@@ -154,6 +154,8 @@ class FrozenPlace(Place):
         """Of the tree; files of equal label, path and entry share an inode, and so the kernel's cached pages."""
         self.path = path
         self.entry = entry
+        self.parent = 0
+        """A directory in which the kernel knows it by the last element of `path`."""
 
     @property
     def is_directory(self) -> bool:

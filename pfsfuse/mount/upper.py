@@ -33,7 +33,8 @@ from ..versions.branches import branches as list_branches
 from ..versions.commits import list_commits, newest_good, resolve
 from ..versions.model import BranchRef, Commit
 from ..versions.owner import Owner
-from ..versions.repos import create_repo, delete_repo, find_repo, repos
+from ..versions.projects import create_project, projects
+from ..versions.repos import create_repo, delete_project, delete_repo, find_repo, repos
 from .home import BranchHome
 from .inodes import Inodes
 from .places import FrozenPlace, GeneratedPlace, Place, TextPlace
@@ -137,8 +138,7 @@ class UpperTree:
 
     def _projects(self) -> list[str]:
         with self.store.read() as txn:
-            found = {r.name.partition("/")[0] for r in repos(txn) if "/" in r.name}
-        return sorted(found - {DEFAULT_PROJECT})
+            return [each.name for each in projects(txn) if each.name != DEFAULT_PROJECT]
 
     def _child_of_repo(self, repo_name: RepoName, name: str) -> Place | None:
         if name == ".commits":
@@ -211,8 +211,10 @@ class UpperTree:
     # Making and removing
 
     async def make(self, parts: tuple[str, ...], name: str, kind: Kind) -> Place:
-        """mkdir at the upper levels makes repos and branches; nothing else can be made there."""
+        """mkdir at the upper levels makes projects, repos and branches; nothing else can be made there."""
         match parts:
+            case (".projects",) if kind is Kind.DIRECTORY:
+                await trio.to_thread.run_sync(self._create_project, name)
             case () | (".projects", _) if kind is Kind.DIRECTORY:
                 full = name if not parts else f"{parts[1]}/{name}"
                 await trio.to_thread.run_sync(self._create_repo, full)
@@ -223,6 +225,10 @@ class UpperTree:
         place = self.child(parts, name)
         assert place is not None
         return place
+
+    def _create_project(self, name: str) -> None:
+        with self.store.write() as txn:
+            create_project(txn, name)
 
     def _create_repo(self, name: str) -> None:
         with self.store.write() as txn:
@@ -235,6 +241,8 @@ class UpperTree:
 
     async def remove(self, parts: tuple[str, ...], name: str, *, is_directory: bool) -> None:
         match parts:
+            case (".projects",) if is_directory:
+                await trio.to_thread.run_sync(self._remove_project, name)
             case () | (".projects", _) if is_directory:
                 full = RepoName(name if not parts else f"{parts[1]}/{name}")
                 await trio.to_thread.run_sync(self._remove_empty_repo, full)
@@ -244,6 +252,10 @@ class UpperTree:
                 await self._remove_branch(BranchRef(RepoName(repo_name), BranchName(name)))
             case _:
                 raise ForbiddenError("only empty repos and branches can be removed here, with rmdir")
+
+    def _remove_project(self, name: str) -> None:
+        with self.store.write() as txn:
+            delete_project(txn, name)
 
     def _remove_empty_repo(self, name: RepoName) -> None:
         with self.store.write() as txn:

@@ -151,9 +151,11 @@ class Vfs:
                 entry = self.trees.lookup(parent.entry, name) if parent.is_directory else None
             if entry is None:
                 return None
-            return self.inodes.frozen(
+            found = self.inodes.frozen(
                 parent.label, (*parent.path, name), entry, is_directory=entry.kind == Kind.DIRECTORY
             )
+            found.parent = parent.ino
+            return found
         if isinstance(parent, GeneratedPlace):
             return self.upper.child(parent.parts, _text(name)) if name.isascii() else None
         return None

@@ -2,9 +2,10 @@
 The control protocol of the mount: length-prefixed msgpack over a UNIX socket.
 
     request  = length:u32 msgpack [operation, {argument: value}]
-    answer   = length:u32 msgpack [true, result] or [false, [error class, message]]
+    answer   = length:u32 msgpack [true, result] or [false, [[error class, its bases], message]]
 
-One request at a time on a connection.  Errors of `pfsfuse` come back as the same class.
+One request at a time on a connection.  Errors of `pfsfuse` come back as the same class, or the
+nearest base that the caller knows.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def success(result: object) -> bytes:
 
 
 def failure(error: BaseException) -> bytes:
-    return encode([False, [type(error).__name__, str(error)]])
+    return encode([False, [[kind.__name__ for kind in type(error).__mro__], str(error)]])
 
 
 def result_of(body: bytes) -> Any:
@@ -71,9 +72,10 @@ def result_of(body: bytes) -> Any:
     raise error_named(*value)
 
 
-def error_named(name: str, message: str) -> PfsError:
-    """Return the error of this class, made anew from its message; a PfsError if the class is unknown."""
-    kind = _subclasses(errors.PfsError).get(name, PfsError)
+def error_named(names: list[str], message: str) -> PfsError:
+    """Return the error of the first class that is known here, made anew from its message; else a PfsError."""
+    known = _subclasses(errors.PfsError)
+    kind = next((known[name] for name in names if name in known), PfsError)
     error = kind.__new__(kind)
     Exception.__init__(error, message)
     return error

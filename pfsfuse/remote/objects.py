@@ -30,6 +30,8 @@ _READ_STEP = 1 << 20
 _WRITE_BUFFER = 8 << 20
 """Larger objects are uploaded in parts of this size."""
 
+_AZURE = frozenset({"az", "wasb", "wasbs", "abfs", "abfss"})
+
 _memory: dict[str, Any] = {}
 """Stores of memory://NAME, which live as long as the process: for trying things out."""
 
@@ -60,8 +62,9 @@ class Bucket:
             return store
         if self.scheme == "file":
             return LocalStore("/", automatic_cleanup=False)
+        url, options = _azure(self) if self.scheme in _AZURE else (str(self), _options(self.scheme))
         with _as_remote_error(str(self)):
-            return from_url(str(self), **_options(self.scheme))
+            return from_url(url, **options)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.name}"
@@ -133,6 +136,13 @@ def parse_url(url: str) -> tuple[Bucket, str]:
     if not parts.netloc:
         raise UrlError(f"{url!r} names no bucket: {scheme}://BUCKET/KEY")
     return Bucket(scheme, parts.netloc), key
+
+
+def _azure(bucket: Bucket) -> tuple[str, dict[str, Any]]:
+    """Return URL and options of container@account.blob.core.windows.net, as Azure's own tools write it."""
+    container, _, host = bucket.name.partition("@")
+    account = host.partition(".")[0]
+    return f"az://{container}", {"account_name": account} if account else {}
 
 
 def _options(scheme: str) -> dict[str, Any]:

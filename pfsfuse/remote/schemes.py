@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-OBJECT_SCHEMES = frozenset(
-    {"s3", "gs", "gcs", "az", "azure", "wasb", "wasbs", "abfs", "abfss", "file", "memory"}
-)
+OBJECT_SCHEMES = frozenset({"s3", "gs", "az", "wasb", "wasbs", "abfs", "abfss", "file", "memory"})
 WEB_SCHEMES = frozenset({"http", "https"})
 
 

@@ -10,7 +10,6 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
 
 from .errors import RemoteError, RemoteNotFoundError, UrlError
 
@@ -42,15 +41,6 @@ class Download:
         """How many bytes there are, if the server says so."""
         length = self._answer.headers.get("Content-Length", "")
         return int(length) if length.isdigit() else None
-
-    @property
-    def modified_ns(self) -> int | None:
-        """When they were changed, if the server says so."""
-        try:
-            moment = parsedate_to_datetime(self._answer.headers.get("Last-Modified", ""))
-        except ValueError:
-            return None
-        return int(moment.timestamp()) * 1_000_000_000
 
     def read(self) -> Iterator[bytes]:
         """Yield the bytes, once."""

@@ -7,13 +7,13 @@ their numbers, those of all packs and of the outbox give the tables (D1 in store
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import StoreError
 from ..ids import chunk_id
 from . import codec
+from .descriptor import pread
 from .index import Table, decode_batch
 from .packs import JOURNAL, PackFile, Record, packs_in
 from .scanning import listed_records
@@ -44,7 +44,7 @@ def read_journal_record(pack: PackFile, record: Record) -> bytes:
     """Return the batch in a journal record; StoreError if it is damaged."""
     try:
         with open(pack.path, "rb", buffering=0) as file:
-            stored = os.pread(file.fileno(), record.stored, record.offset)
+            stored = pread(file.fileno(), record.stored, record.offset)
     except OSError as error:
         raise StoreError(f"it cannot be read: {error.strerror}") from error
     raw = codec.decode(record.codec, stored, record.raw)

@@ -32,7 +32,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import StoreError
+from ..errors import ReadOnlyDiskError, StoreError
 from ..ids import ChunkId, chunk_id
 from . import codec
 from .condemned import Condemned
@@ -91,7 +91,7 @@ class Chunks:
     """The objects of one store, as this process sees and adds to them."""
 
     def __init__(
-        self, index: Index, folder: Path, store_id: bytes, compression: codec.Compression, holds: Path
+        self, index: Index, folder: Path, store_id: bytes, compression: codec.Compression, holds: Path | None
     ) -> None:
         self._index = index
         self._compression = compression
@@ -132,6 +132,8 @@ class Chunks:
         Looked up, compressed and appended together: for files of a few KiB the locks and
         hand-overs of one object at a time cost more than the work on its bytes.
         """
+        if self._index.is_read_only:
+            raise ReadOnlyDiskError
         names = [chunk_id(one) for one in data]
         fresh: dict[ChunkId, bytes | memoryview] = {}
         result: Future[Placed] = Future()
@@ -237,7 +239,7 @@ class Chunks:
     def _take_pack(self) -> PackWriter:
         """Take an unsealed pack that nobody writes, or begin a new one."""
         for number in self._unsealed():
-            taken = self._try_pack(number)
+            taken = self._try_pack(number) if number not in self._condemned.packs else None
             if taken is not None:
                 return taken
         while True:
@@ -252,7 +254,7 @@ class Chunks:
             found = [
                 int.from_bytes(key, "big")
                 for key, state in txn.scan(Table.PACKS)
-                if state[0] == PackState.OPEN and int.from_bytes(key, "big") not in self._condemned.packs
+                if state[0] == PackState.OPEN
             ]
         return [number for number in found if number not in self._sealed]
 
@@ -267,8 +269,9 @@ class Chunks:
             )
         except BlockingIOError:
             return None
-        except (TornPackError, DamagedPackError) as error:
-            log.error("%s; it is not written any more", error)
+        except (TornPackError, DamagedPackError, OSError) as error:
+            # Also one that cannot be read: what is in it may be all right still.
+            log.error("pack %08x: %s; it is not written any more", number, error)
             self._sealed.append(number)
             return None
 
@@ -316,23 +319,32 @@ class Chunks:
         CorruptChunkError if the payload is not what the record says; nothing is stored then.
         """
         with self._lock:
+            self.holds.hold_by_put()
             if self._failed:
                 self._retry()
-            if self.has(record.object_id):
-                return False
+            with self._index.read() as txn:
+                if self._is_here_to_stay(txn, record.object_id):
+                    return False
         where = Location(0, record.offset, record.stored, record.raw, record.codec, record.kind)
         decoded(record.object_id, where, payload)
         result: Future[Placed] = Future()
         with self._lock:
-            result.set_result({record.object_id: self.append_stored(record, payload)})
+            result.set_result({record.object_id: self.move(record, payload)})
             self._pending[record.object_id] = result
         return True
 
-    def append_stored(self, record: Record, payload: bytes) -> Location:
-        """Append a record of another pack as it is; the caller enters it into the index."""
-        with self._lock:
-            pack = self._pack()
-            return pack.append(record.kind, record.codec, payload, raw=record.raw, object_id=record.object_id)
+    def lacks(self, object_ids: Sequence[ChunkId]) -> list[bool]:
+        """Say of each object whether a put would store it; what is here stays while the caller holds."""
+        with self._lock, self._index.read() as txn:
+            self._know_condemned(txn)
+            return [not self._is_here_to_stay(txn, object_id) for object_id in object_ids]
+
+    def get_stored(self, object_id: ChunkId) -> tuple[Record, bytes]:
+        """Return an object as it is stored, checked against its name; MissingChunkError, CorruptChunkError."""
+        location, stored = self._stored(object_id)
+        decoded(object_id, location, stored)
+        kind, used = location.kind, location.codec
+        return Record(kind, used, object_id, location.raw, location.offset, location.stored), stored
 
     def leave_pack(self) -> None:
         """Let go of the pack that is appended to; the next put takes one again."""
@@ -455,14 +467,17 @@ class Chunks:
         failed = self._failed.get(object_id)
         if failed is not None:
             return failed[0]
+        raw = decoded(object_id, *self._stored(object_id))
+        self.read_bytes += len(raw)
+        return raw
+
+    def _stored(self, object_id: ChunkId) -> tuple[Location, bytes]:
         location = self.locate(object_id)
         writer = self._writer
         stored = writer.buffered(location) if writer is not None else None
         if stored is None:
-            location, stored = self._read(object_id, location)
-        raw = decoded(object_id, location, stored)
-        self.read_bytes += len(raw)
-        return raw
+            return self._read(object_id, location)
+        return location, stored
 
     def _read(self, object_id: ChunkId, location: Location) -> tuple[Location, bytes]:
         """Return the stored bytes and where they were: gc may move them between the look and the read."""

@@ -1,4 +1,4 @@
-"""A file descriptor that threads share: closed when its last user lets go of it, and never before."""
+"""File descriptors that threads share, closed when the last user lets go and never before; reading from them."""
 
 from __future__ import annotations
 
@@ -23,3 +23,18 @@ class Descriptor:
         # Absent when the open failed.
         if hasattr(self, "fd"):
             os.close(self.fd)
+
+
+def pread(fd: int, length: int, offset: int) -> bytes:
+    """
+    Return bytes of a file; fewer than *length* only at its end.
+
+    The kernel returns what came before a bad sector, and the error when it is asked for the rest.
+    """
+    data = os.pread(fd, length, offset)
+    while data and len(data) < length:
+        more = os.pread(fd, length - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data

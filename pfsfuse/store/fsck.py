@@ -23,7 +23,7 @@ from ..errors import StoreError
 from ..ids import ChunkId
 from .batches import replay_packs
 from .condemned import GRAVE
-from .descriptor import Descriptor
+from .descriptor import Descriptor, pread
 from .index import ReadTxn, Table, decode_batch, split_outbox
 from .packs import (
     HEADER,
@@ -233,7 +233,7 @@ def what_is_wrong(fd: int, object_id: ChunkId, location: Location, *, whole: boo
             return "its record has another header"
         if os.fstat(fd).st_size < location.offset + location.stored:
             return "the pack ends too early"
-        return why_not_whole(expected, os.pread(fd, location.stored, location.offset)) if whole else ""
+        return why_not_whole(expected, pread(fd, location.stored, location.offset)) if whole else ""
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
 

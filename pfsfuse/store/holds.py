@@ -33,9 +33,12 @@ _BY_PUT = 0
 class Holds:
     """The holds of this process.  Methods may be called from any thread."""
 
-    def __init__(self, folder: Path, epoch: Callable[[], int]) -> None:
-        """*epoch* looks up the epoch of now, and has this process know what is condemned in it."""
-        folder.mkdir(mode=0o700, exist_ok=True)
+    def __init__(self, folder: Path | None, epoch: Callable[[], int]) -> None:
+        """
+        *epoch* looks up the epoch of now, and has this process know what is condemned in it.
+
+        Without a folder, on a read-only disk, nothing is shown: there is no gc that would look.
+        """
         self._epoch = epoch
         self._lock = threading.Lock()
         self._began: dict[int, int] = {}
@@ -43,7 +46,7 @@ class Holds:
         self._turned: list[int] = []
         """What holds of puts became at turns that were not settled yet."""
         self._serial = itertools.count(_BY_PUT + 1)
-        self._path, self._fd = _register(folder)
+        self._shown = _register(folder) if folder is not None else None
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -97,17 +100,21 @@ class Holds:
                 self._show()
 
     def _show(self) -> None:
-        os.ftruncate(self._fd, min(self._began.values()) + 1 if self._began else 0)
+        if self._shown is not None:
+            os.ftruncate(self._shown[1], min(self._began.values()) + 1 if self._began else 0)
 
     def close(self) -> None:
         """End everything: nothing of this process counts any more."""
         with self._lock:
             self._began.clear()
-            self._path.unlink(missing_ok=True)
-            os.close(self._fd)
+            if self._shown is not None:
+                path, fd = self._shown
+                path.unlink(missing_ok=True)
+                os.close(fd)
 
 
 def _register(folder: Path) -> tuple[Path, int]:
+    folder.mkdir(mode=0o700, exist_ok=True)
     while True:
         path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

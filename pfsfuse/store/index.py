@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 import os
 import struct
+import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -28,7 +29,7 @@ import lmdb
 import msgspec
 import xxhash
 
-from ..errors import OutOfSpaceError, StoreError
+from ..errors import OutOfSpaceError, ReadOnlyDiskError, StoreError
 from . import condemned
 from .boot import this_boot
 from .packs import sync_folder
@@ -47,7 +48,10 @@ class Table(enum.Enum):
     """The tables; `journaled` ones are also written to packs, batch by batch."""
 
     META = ("meta", False)
-    """b"sequence" → u64, number of the last batch; b"next_pack" → u32; what gc is at (condemned.py)."""
+    """
+    b"sequence" → u64, number of the last batch; b"clock" → u64, newest time of a record;
+    b"next_pack" → u32; what gc is at (condemned.py).
+    """
     OBJECTS = ("objects", False)
     """ChunkId → Location (packs.py)."""
     PACKS = ("packs", False)
@@ -93,6 +97,7 @@ _HARDLY_ANY = 256 << 10
 
 _U64 = struct.Struct(">Q")
 _SEQUENCE = b"sequence"
+_CLOCK = b"clock"
 
 
 class ReadTxn:
@@ -217,6 +222,13 @@ class WriteTxn(ReadTxn):
         self._bury(table, key, value)
         self._txn.put(key, value, db=self._tables[table])
         self._note(table, key, value, journal)
+
+    def now_ns(self) -> int:
+        """Return the time: later than any that was returned before, also when the clock was set back."""
+        last = self.get(Table.META, _CLOCK)
+        now = max(time.time_ns(), _U64.unpack(last)[0] + 1 if last else 0)
+        self.put(Table.META, _CLOCK, _U64.pack(now))
+        return now
 
     def put_new(self, table: Table, key: bytes, value: bytes) -> bool:
         """Set *key* if it is not there; say whether it was set.  For tables that are not journaled."""
@@ -364,10 +376,16 @@ def data_path(path: Path) -> Path:
 class Index:
     """The LMDB environment of one store in this process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """
+        Open the environment, making one if there is none.
+
+        *read_only*: the disk is, so nobody writes; locks, which would have to be written, are not needed.
+        """
         path.mkdir(mode=0o700, exist_ok=True)
         self._owner = os.getpid()
         self.path = path
+        self.is_read_only = read_only
         is_new = not data_path(path).exists()
         try:
             self._env = lmdb.open(
@@ -377,6 +395,9 @@ class Index:
                 max_readers=MAX_READERS,
                 readahead=False,
                 mode=0o600,
+                readonly=read_only,
+                lock=not read_only,
+                create=not read_only,
             )
             if is_new:
                 # LMDB syncs the file, and not its name.
@@ -384,7 +405,7 @@ class Index:
             self._check_length()
             self._env.reader_check()
             self._tables: dict[Table, Any] = {
-                table: self._env.open_db(table.label.encode()) for table in Table
+                table: self._env.open_db(table.label.encode(), create=not read_only) for table in Table
             }
         except lmdb.Error as error:
             raise StoreError(
@@ -422,6 +443,8 @@ class Index:
         An exception in the block takes everything back.  OutOfSpaceError when the disk is full.
         """
         assert os.getpid() == self._owner, "an LMDB environment does not survive a fork"
+        if self.is_read_only:
+            raise ReadOnlyDiskError
         try:
             with self._env.begin(write=True) as txn:
                 writer = WriteTxn(txn, self._tables)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import ConflictError
+from ..errors import ConflictError, ReadOnlyDiskError
 from .store import Store
 
 
@@ -23,6 +23,10 @@ class GcAtWorkError(ConflictError):
 @contextmanager
 def packs_stay(store: Store) -> Iterator[None]:
     """Have no gc move anything while the block runs; waits for one that does."""
+    if store.is_read_only:
+        # There is none.
+        yield
+        return
     fd = _open(store)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH)
@@ -33,7 +37,9 @@ def packs_stay(store: Store) -> Iterator[None]:
 
 @contextmanager
 def alone_with_packs(store: Store) -> Iterator[None]:
-    """Be the one who may move objects; GcAtWorkError."""
+    """Be the one who may move objects; GcAtWorkError, ReadOnlyDiskError."""
+    if store.is_read_only:
+        raise ReadOnlyDiskError
     fd = _open(store)
     try:
         try:

@@ -149,9 +149,9 @@ class PackRepair:
                 continue
             record, payload = spot
             if record.kind == JOURNAL:
-                self._store.chunks.append_stored(record, payload)
+                self._store.chunks.move(record, payload)
             elif self._is_indexed(pack, record) and not why_not_whole(record, payload):
-                moved[record.object_id] = self._store.chunks.append_stored(record, payload)
+                moved[record.object_id] = self._store.chunks.move(record, payload)
         self._store.chunks.leave_pack()
         with self._store.write() as txn:
             for object_id, location in moved.items():

@@ -42,7 +42,7 @@ import xxhash
 
 from ..errors import OutOfSpaceError, StoreError
 from ..ids import ChunkId
-from .descriptor import Descriptor
+from .descriptor import Descriptor, pread
 from .objects import ObjectKind
 
 PACK_BYTES = 256 << 20
@@ -295,15 +295,6 @@ def _read_whole(file: BinaryIO, offset: int, size: int, seed: int) -> tuple[Reco
     return record, payload
 
 
-def read_record(file: BinaryIO, pack: PackFile, record: Record) -> bytes:
-    """Return the payload of a record that a listing named; TornPackError if it is not whole."""
-    at = record.offset - RECORD.size
-    found = _read_record(file, at, record.offset + record.stored, pack.seed)
-    if found is None or found[0] != record:
-        raise TornPackError(pack.path, at, "no whole record")
-    return found[1]
-
-
 def every_record(pack: PackFile) -> Iterator[tuple[Record, bytes]]:
     """Yield every whole record, also those behind damage."""
     start: int | None = HEADER.size
@@ -313,6 +304,15 @@ def every_record(pack: PackFile) -> Iterator[tuple[Record, bytes]]:
             return
         except TornPackError as error:
             start = find_next_record(pack, error.offset + 1)
+
+
+def read_record(file: BinaryIO, pack: PackFile, record: Record) -> bytes:
+    """Return the payload of a record that a listing named; TornPackError if it is not whole."""
+    at = record.offset - RECORD.size
+    found = _read_record(file, at, record.offset + record.stored, pack.seed)
+    if found is None or found[0] != record:
+        raise TornPackError(pack.path, at, "no whole record")
+    return found[1]
 
 
 def find_next_record(pack: PackFile, start: int, *, size: int | None = None) -> int | None:
@@ -407,7 +407,8 @@ class PackWriter:
         Find the end of the last whole record and cut off what a crash tore; return the end.
 
         A killed process tears the tail.  A power cut takes any part of what was not synced, so whole records
-        may be behind a gap; they are cut off with it, for nothing refers to what was not synced.
+        may be behind a gap; they are cut off with it, for nothing refers to what was not synced.  What
+        something does refer to is never cut off.
         """
         try:
             check_pack_header(self.pack)
@@ -423,8 +424,11 @@ class PackWriter:
                 self._entries.append(record)
                 end = record.offset + record.stored
         except TornPackError as error:
-            behind = find_next_record(self.pack, error.offset + 1)
-            if behind is not None and (durable_end is None or durable_end() > error.offset):
+            if durable_end is not None:
+                is_damaged = durable_end() > error.offset
+            else:
+                is_damaged = find_next_record(self.pack, error.offset + 1) is not None
+            if is_damaged:
                 raise DamagedPackError(self.path, error.offset) from error
         os.ftruncate(self.fd, end)
         return end
@@ -576,7 +580,7 @@ class PackReader:
         """Return the stored bytes; PackGoneError, StoreError when the pack is short or unreadable."""
         pack = self._pack(location.pack)
         try:
-            data = os.pread(pack.fd, location.stored, location.offset)
+            data = pread(pack.fd, location.stored, location.offset)
         except OSError as error:
             raise StoreError(
                 f"pack {location.pack:08x} cannot be read at byte {location.offset}: {error.strerror}"

@@ -3,6 +3,7 @@ Mends what the store keeps, as far as what is left tells how it was.
 
     P1  packs                                         (pack_repair.py)
     P6  what the index says of packs
+    S3  what gc left for its next run
     S1 S2  an object is looked for in all packs; one that is nowhere whole leaves the index, so that
         whoever puts the same bytes again heals it
     D1  tables and journal are made to agree: the journal is believed where all of it is there, for
@@ -19,6 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from ..ids import ChunkId
 from .batches import Replayed, replay_packs
+from .condemned import GRAVE
 from .fsck import REBUILT, check_objects, outbox
 from .index import Table, WriteTxn, decode_changes
 from .objects import ObjectKind
@@ -53,6 +55,7 @@ class StoreRepair:
         self.mendings += packs.mendings
         self._believe_journal = not packs.may_lack_records
         self._mend_numbers()
+        self._mend_condemned()
         self.restore_objects(self._unreadable())
         self._mend_logs()
         self._mend_tables()
@@ -93,6 +96,16 @@ class StoreRepair:
 
         if states or is_behind:
             self._write(write)
+
+    def _mend_condemned(self) -> None:
+        with self._store.read() as txn:
+            condemned = txn.condemned()
+            known = {int.from_bytes(key, "big") for key, _ in txn.scan(Table.PACKS)}
+            has_graves = next(txn.scan(Table.META, GRAVE), None) is not None
+        left = condemned.packs & known
+        if left != condemned.packs or (has_graves and not left):
+            self._mended("S3", f"{len(left)} packs are condemned")
+            self._write(lambda txn: txn.set_condemned(left, epoch=condemned.epoch))
 
     # Objects
 

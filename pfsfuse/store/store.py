@@ -25,7 +25,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,8 @@ class Store:
         *alone*: StoreInUseError if any other process has it open, and none can open it meanwhile.
         """
         self.root = root
+        self.is_read_only = _is_on_read_only_disk(root)
+        """Then everything can be read, and who wants to write gets ReadOnlyDiskError."""
         _refuse_network_file_system(root)
         self.format = read_or_make_format(root)
         self.id = store_id(root, self.format)
@@ -89,17 +91,24 @@ class Store:
             if not data_path(root / INDEX).exists():
                 _refuse_lost_index(root)
                 _make_index(root)
-            self._index = Index(root / INDEX)
+            self._index = Index(root / INDEX, read_only=self.is_read_only)
         except BaseException:
             os.close(self._open_lock)
             raise
-        self.chunks = Chunks(self._index, root / PACKS, self.id, Compression.chosen(), self.run / "holds")
+        self.chunks = Chunks(
+            self._index,
+            root / PACKS,
+            self.id,
+            Compression.chosen(),
+            None if self.is_read_only else self.run / "holds",
+        )
         self._lock = threading.RLock()
         self._journaled: list[int] = []
         """Batches that this process has synced to a pack and can take out of the outbox."""
         self._after_write: list[Callable[[], None]] = []
-        self._recover_from_power_cut()
-        self._empty_outbox()
+        if not self.is_read_only:
+            self._recover_from_power_cut()
+            self._empty_outbox()
 
     @property
     def run(self) -> Path:
@@ -202,7 +211,9 @@ class Store:
         boot = this_boot().hex()
         if not known.exists() or known.read_text() != boot:
             self.chunks.recover()
-            known.write_text(boot)
+            with suppress(OSError):
+                # On a full disk the next one looks again.
+                known.write_text(boot)
 
     def _empty_outbox(self) -> None:
         """Write batches to a pack that a crash of their writer kept from it."""
@@ -254,7 +265,8 @@ def lock_store(root: Path, *, exclusive: bool) -> int:
     Shared by all who have the store open; exclusive for who replaces its index.  ConflictError
     names who is in the way.
     """
-    fd = os.open(root / "store.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDONLY if _is_on_read_only_disk(root) else os.O_RDWR | os.O_CREAT
+    fd = os.open(root / "store.lock", flags | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -366,6 +378,10 @@ def _make_root(root: Path) -> None:
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for each in missing:
         sync_folder(each.parent)
+
+
+def _is_on_read_only_disk(root: Path) -> bool:
+    return root.exists() and bool(os.statvfs(root).f_flag & os.ST_RDONLY)
 
 
 def _refuse_network_file_system(root: Path) -> None:

@@ -228,8 +228,8 @@ def _json_values(parts: Iterable[bytes]) -> Iterator[bytes]:
             if found is None:
                 raise MalformedRecordError(f"this is no JSON value: {_shown(buffer[start:])}")
             kind = found.lastgroup
-            if part is not None and (kind == "cut" or (kind == "scalar" and found.end() == len(buffer))):
-                break  # it may go on in the next part
+            if kind == "cut" or (kind == "scalar" and found.end() == len(buffer) and part is not None):
+                break  # it goes on, or may go on, in the next part
             at = found.end()
             depth += (kind == "open") - (kind == "close")
             if depth <= 0:

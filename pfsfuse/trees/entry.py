@@ -106,6 +106,13 @@ def marks(entries: Iterable[Entry]) -> bytes:
     )
 
 
+def is_same_content(one: Entry | None, other: Entry | None) -> bool:
+    """Say whether a reader would find the same at two places; nothing is the same as nothing."""
+    if one is None or other is None:
+        return one is other
+    return one.content == other.content and marks((one,)) == marks((other,))
+
+
 def with_more(entry: Entry, more: More) -> Entry:
     """Return *entry* with *more*."""
     return msgspec.structs.replace(entry, more=None if more == NO_MORE else more)

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from .diff import differing_names
-from .entry import Entry, marks
+from .entry import Entry, is_same_content
 from .node import EMPTY_CONTENT
 from .tree import Path, Trees
 
@@ -205,22 +205,15 @@ class _Merge:
 def _merge_files(base: Entry | None, ours: Entry | None, theirs: Entry | None) -> _File:
     """Merge the three versions of a path as far as they are files."""
     was, here, there = _file_only(base), _file_only(ours), _file_only(theirs)
-    if _is_same(here, there):
+    if is_same_content(here, there):
         result = here if here != was else there
-    elif _is_same(here, was):
+    elif is_same_content(here, was):
         result = there
-    elif _is_same(there, was):
+    elif is_same_content(there, was):
         result = here
     else:
         return _File(base, ours, theirs, is_conflict=True)
     return _File(base, ours, theirs, result)
-
-
-def _is_same(one: Entry | None, other: Entry | None) -> bool:
-    """Say whether two files have the same content; two that are not there have."""
-    if one is None or other is None:
-        return one is other
-    return one.content == other.content and marks((one,)) == marks((other,))
 
 
 def _file_only(entry: Entry | None) -> Entry | None:

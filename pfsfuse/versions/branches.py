@@ -17,7 +17,6 @@ Other branches hear of none of this: propagation.py and wiring.py are what peopl
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -122,7 +121,7 @@ def create_branch(
     made = Branch(
         repo_name,
         checked,
-        now_ns or time.time_ns(),
+        now_ns or txn.now_ns(),
         provenance=tuple(dict.fromkeys(provenance)),
         propagated=propagated and bool(provenance),
     )

@@ -13,7 +13,6 @@ Invariants (fsck.py):
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -219,7 +218,7 @@ def start_commit(
         commit_id or new_commit_id(),
         record.name,
         CommitState.OPEN,
-        time.time_ns(),
+        txn.now_ns(),
         parent=record.head,
         origin=origin,
         description=description,
@@ -261,7 +260,7 @@ def finish_commit(
         record,
         state=CommitState.FINISHED,
         root=root,
-        finished_ns=now_ns or time.time_ns(),
+        finished_ns=now_ns or txn.now_ns(),
         description=record.description if description is None else description,
         error=error,
     )

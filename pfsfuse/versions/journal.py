@@ -32,7 +32,7 @@ import xxhash
 from ..errors import OutOfSpaceError, StoreError
 from ..store.boot import this_boot
 from ..store.condemned import ids_in
-from ..store.descriptor import Descriptor
+from ..store.descriptor import Descriptor, pread
 from ..store.packs import sync_folder
 from ..trees.entry import Entry
 
@@ -128,7 +128,7 @@ class Journal:
 
     def read(self, offset: int, length: int) -> bytes:
         """Return bytes of a payload that `append` or `replay` placed."""
-        return os.pread(self._open().fd, length, offset)
+        return pread(self._open().fd, length, offset)
 
     def sync(self) -> None:
         """Make all records durable.  May run in any thread, also while the journal is closed."""
@@ -185,7 +185,7 @@ def _record_at(fd: int, position: int, size: int) -> tuple[bytes, bool] | None:
     magic, length, expected = _HEAD.unpack(head)
     if position + _HEAD.size + length > size:
         return None
-    payload = os.pread(fd, length, position + _HEAD.size)
+    payload = pread(fd, length, position + _HEAD.size)
     if len(payload) != length or _checksum(payload) != expected:
         return None
     return payload, magic == _MARK_MAGIC
@@ -250,8 +250,9 @@ def entries_in(path: Path) -> Iterator[Entry]:
 def ids_in_journal(path: Path) -> Iterator[bytes]:
     """Yield all that may be ids of objects in a journal, also in one that is being written."""
     file = Descriptor(path, os.O_RDONLY)
-    for _, payload, _ in _records(file.fd, 0):
-        yield from ids_in(payload)
+    for _, payload, is_mark in _records(file.fd, 0):
+        if not is_mark:
+            yield from ids_in(payload)
 
 
 def as_pfs_error(error: OSError, path: Path) -> Exception:

@@ -13,7 +13,7 @@ from itertools import chain, islice, zip_longest
 
 from ..errors import InvalidNameError, PathNotFoundError
 from ..trees.diff import diff
-from ..trees.entry import Entry, marks
+from ..trees.entry import Entry, is_same_content
 from ..trees.order import in_path_order, path_key
 from ..trees.tree import Path, Trees
 from .model import Commit
@@ -110,9 +110,9 @@ def pairs(
     """
     found: dict[Path, Pair] = {}
     if not _is_directory(old) and not _is_directory(new):
-        return [Pair(path, old, new)] if _differ(old, new) else []
+        return [Pair(path, old, new)] if not is_same_content(old, new) else []
     below_old, below_new = (each if _is_directory(each) else None for each in (old, new))
-    if _differ(old, new):
+    if not is_same_content(old, new):
         found[()] = Pair(path, old, new)
     for change in _changes(trees, below_old, below_new, shallow=shallow):
         for length in range(1, len(change.path)):
@@ -134,7 +134,7 @@ def _changes(trees: Trees, old: Entry | None, new: Entry | None, *, shallow: boo
     names = {name for each in (old, new) if each is not None for name, _ in trees.list(each)}
     for name in names:
         before, after = _at(trees, old, (name,)), _at(trees, new, (name,))
-        if _differ(before, after):
+        if not is_same_content(before, after):
             yield Pair((name,), before, after)
 
 
@@ -152,12 +152,6 @@ def _is_directory(entry: Entry | None) -> bool:
     return entry is not None and entry.is_directory
 
 
-def _differ(old: Entry | None, new: Entry | None) -> bool:
-    if old is None or new is None:
-        return old is not new
-    return old.content != new.content or marks((old,)) != marks((new,))
-
-
 def versions(trees: Trees, line: Sequence[Commit], path: Path) -> Iterator[Version]:
     """
     Yield the commits of *line* that changed what stands at *path*.
@@ -169,5 +163,5 @@ def versions(trees: Trees, line: Sequence[Commit], path: Path) -> Iterator[Versi
     for commit, parent in zip_longest(good, good[1:]):
         before = _at(trees, parent.root if parent is not None else None, path)
         after = _at(trees, commit.root, path)
-        if _differ(before, after):
+        if not is_same_content(before, after):
             yield Version(commit, after)

@@ -2,10 +2,10 @@
 Merging one branch into another: by path, on the trees of their newest good commits.
 
 The merge is three-way: what both have in common is the content of their nearest common ancestor, found
-by parents and by earlier merges.  Where histories cross there can be several that are nearest; the
-newest is taken (docs/decisions/0020).  The result is a commit on the target that names what was merged
-into it, or, where the sides are in conflict and neither is favoured, an error that lists all
-conflicts, and nothing is written.
+by parents and by earlier merges.  Where histories cross there can be several that are nearest; then
+all have to agree on what comes of a path, or it is in conflict (docs/decisions/0020).  The result is a
+commit on the target that names what was merged into it, or, where the sides are in conflict and
+neither is favoured, an error that lists all conflicts, and nothing is written.
 
 Making the plan reads without a lock; if the target has moved when it is to be written, it is made anew.
 """
@@ -13,13 +13,14 @@ Making the plan reads without a lock; if the target has moved when it is to be w
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..errors import ConflictError, InvalidNameError
 from ..ids import CommitId, RepoName
 from ..store.index import ReadTxn
 from ..store.store import Store
+from ..trees.diff import diff
 from ..trees.entry import Entry
 from ..trees.merge import Conflict, Merged, Side, merge
 from ..trees.tree import Trees
@@ -71,7 +72,7 @@ class Plan:
     """Of the target."""
     source: Commit
     base: Commit | None
-    """The nearest common ancestor; None if there is none."""
+    """The nearest common ancestor, of several the newest; None if there is none."""
     ours: Entry
     """What the target has."""
     merged: Merged
@@ -95,15 +96,34 @@ def plan_merge(
         _refuse_unwritable(line)
         theirs = _good(txn, resolve(txn, repo, source))
         ours = newest_good(txn, line)
-        base = common_ancestor(txn, ours, theirs)
-        before = next((c for c in ancestors(txn, base) if c.is_good), None)
+        bases = common_ancestors(txn, ours, theirs)
+        before = [next((c for c in ancestors(txn, base) if c.is_good), None) for base in bases]
+    base = bases[0] if bases else None
     empty = trees.empty_directory(mtime_ns=theirs.started_ns)
     our_root = (ours.root if ours is not None else None) or empty
     their_root = theirs.root or empty
     if base is not None and base.id == theirs.id:
         return Plan(target, line.head, theirs, base, our_root, Merged(our_root, []), is_done=True)
-    merged = merge(trees, before.root if before is not None else None, our_root, their_root, favour=favour)
+    starts = [each.root if each is not None else None for each in before] or [None]
+    merged = _merge_from_all(trees, starts, our_root, their_root, favour)
     return Plan(target, line.head, theirs, base, our_root, merged, is_done=False)
+
+
+def _merge_from_all(
+    trees: Trees, bases: Sequence[Entry | None], ours: Entry, theirs: Entry, favour: Side
+) -> Merged:
+    """Merge from each of several beginnings; what does not come out alike is in conflict."""
+    first, *others = (merge(trees, base, ours, theirs, favour=favour) for base in bases)
+    found = {conflict.path: conflict for each in (first, *others) for conflict in each.conflicts}
+    for other in others:
+        for change in diff(trees, first.root, other.root, by_content=True, descend=False):
+            here, there = (trees.resolve(side, change.path) for side in (ours, theirs))
+            found[change.path] = Conflict(change.path, None, here, there)
+    conflicts = [
+        found[path] for path in sorted(found) if not any(path[:n] in found for n in range(len(path)))
+    ]
+    decided = {each.path: each.ours if favour is Side.OURS else each.theirs for each in conflicts}
+    return Merged(trees.apply(first.root, decided) if others else first.root, conflicts)
 
 
 def merge_branch(
@@ -166,17 +186,17 @@ def _good(txn: ReadTxn, named: Commit) -> Commit:
 _OURS, _THEIRS, _STALE = 1, 2, 4
 
 
-def common_ancestor(txn: ReadTxn, ours: Commit | None, theirs: Commit) -> Commit | None:
+def common_ancestors(txn: ReadTxn, ours: Commit | None, theirs: Commit) -> list[Commit]:
     """
-    Return the nearest common ancestor of two commits; None if they have none.
+    Return the nearest common ancestors of two commits, newest first.
 
-    Nearest: no other common ancestor follows from it.  Of several, the newest.  Looks at what
-    was committed since, as far as the times of commits follow their order.
+    Nearest: no other common ancestor follows from it.  Looks at what was committed since, as far as
+    the times of commits follow their order.
     """
     if ours is None:
-        return None
+        return []
     found = [c for c, flags in _painted(txn, ours, theirs) if not flags & _STALE]
-    return max(found, key=_age, default=None)
+    return sorted(found, key=_age, reverse=True)
 
 
 def _painted(txn: ReadTxn, ours: Commit, theirs: Commit) -> list[tuple[Commit, int]]:

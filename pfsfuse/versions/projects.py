@@ -7,8 +7,6 @@ is always there.  A project that has repos exists without a record, too: earlier
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 
 from ..errors import ExistsError, NotEmptyError, NotFoundError
@@ -50,7 +48,7 @@ def create_project(
     existing = find_project(txn, check_project_name(name))
     if existing is not None and not update:
         raise ProjectExistsError(name)
-    created = existing.created_ns if existing is not None else now_ns or time.time_ns()
+    created = existing.created_ns if existing is not None else now_ns or txn.now_ns()
     made = Project(name, created, description)
     txn.put(Table.PROJECTS, project_key(name), encode(made))
     return made

@@ -17,7 +17,6 @@ has its commit of the change already is given the newer provenance instead of a 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 import msgspec
@@ -55,7 +54,7 @@ def add_propagated(txn: WriteTxn, line: Branch, change_id: CommitId) -> Commit:
             commit_id,
             current.name,
             CommitState.FINISHED,
-            now := time.time_ns(),
+            now := txn.now_ns(),
             parent=current.head,
             origin=Origin.AUTO,
             finished_ns=now,
@@ -75,7 +74,7 @@ def add_empty(txn: WriteTxn, ref: BranchRef, change_id: CommitId) -> Commit:
     line = branch(txn, ref.repo, ref.branch)
     assert line.head is None
     assert line.open is None
-    now = time.time_ns()
+    now = txn.now_ns()
     return _add_finished(
         txn,
         line,

@@ -10,7 +10,6 @@ Invariants (fsck.py):
 from __future__ import annotations
 
 import enum
-import time
 from collections.abc import Iterator
 
 import msgspec
@@ -76,7 +75,7 @@ def create_repo(
     project(txn, project_of(repo_name))
     if txn.count(Table.COMMITS) == 0:
         complete_children(txn)
-    created = existing.created_ns if existing else (now_ns or time.time_ns())
+    created = existing.created_ns if existing else (now_ns or txn.now_ns())
     repo = Repo(repo_name, created, description, autocommit_s)
     txn.put(Table.REPOS, repo_key(repo_name), encode(repo))
     return repo

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..store.descriptor import Descriptor
+from ..store.descriptor import Descriptor, pread
 from ..store.packs import sync_folder
 from .journal import as_pfs_error
 
@@ -92,7 +92,7 @@ class Spill:
         file = self._file or self._opened()
 
         def read(offset: int, length: int) -> bytes:
-            data = os.pread(file.fd, length, offset)
+            data = pread(file.fd, length, offset)
             return data if len(data) == length else data + bytes(length - len(data))
 
         return read

@@ -9,7 +9,6 @@ the id, tells the runner to make jobs, and lets `repo@<id>` name the commit that
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import msgspec
@@ -130,7 +129,7 @@ def note_move(txn: WriteTxn, ref: BranchRef, change_id: CommitId, *, before: Com
         ref.repo,
         ref.branch,
         line.head,
-        time.time_ns(),
+        txn.now_ns(),
         before=known.before if known is not None else before,
     )
     txn.put(Table.MOVES, move_key(change_id, ref), encode(move))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from pfsfuse.versions.commits import resolve
 from pfsfuse.versions.model import Branch, BranchRef, Trigger
 from pfsfuse.versions.repos import repo as find_repo
 from pfsfuse.versions.requests import CreateBranch, DeleteBranch
-from pfsfuse.versions.triggers import InvalidTriggerError
+from pfsfuse.versions.triggers import InvalidTriggerError, set_trigger
 from pfsfuse.versions.wiring import make_branch
 
 from .names import branch_name
@@ -133,6 +134,7 @@ def create_branch(
     A branch that is made from others gets a commit of every change of these, at once, with the
     content that it has; nobody writes it.
     """
+    ref = branch_name(name)
     conditions = {
         "cron_spec": trigger_cron,
         "rate_limit_spec": trigger_rate_limit,
@@ -142,12 +144,11 @@ def create_branch(
     }
     if trigger is None and any(conditions.values()):
         raise InvalidTriggerError("a trigger needs the branch that it looks at: --trigger BRANCH")
-    ref = branch_name(name)
     session.change(
         CreateBranch(
             ref,
-            head=_in_repo(ref, head) if head else "",
-            provenance=tuple(_sources(provenance) or ()),
+            head=_in_repo(ref, head),
+            provenance=tuple(branch_name(text) for text in provenance or ()),
             trigger=None if trigger is None else msgspec.convert({"branch": trigger, **conditions}, Trigger),
         )
     )
@@ -161,33 +162,40 @@ def update_branch(
     no_provenance: Annotated[
         bool, typer.Option("--no-provenance", help="It is made from nothing: people write it.")
     ] = False,
+    no_trigger: Annotated[bool, typer.Option("--no-trigger", help="It moves no more by itself.")] = False,
 ) -> None:
     """Move a branch to another commit, also to an older one, or change what it is made from."""
     ref = branch_name(name)
     sources = [] if no_provenance else _sources(provenance)
-    if head is None and sources is None:
-        raise typer.BadParameter("say what is to change: --head, --provenance or --no-provenance")
+    if head is None and sources is None and not no_trigger:
+        raise typer.BadParameter(
+            "say what is to change: --head, --provenance, --no-provenance or --no-trigger"
+        )
     with session.store.write() as txn:
         branches.branch(txn, ref.repo, ref.branch)
-        make_branch(txn, ref, head=_head(txn, ref, head), provenance=sources)
+        if no_trigger:
+            set_trigger(txn, ref, None, now_ns=time.time_ns())
+        if head is not None or sources is not None:
+            make_branch(txn, ref, head=_head(txn, ref, head), provenance=sources)
 
 
 def _sources(provenance: list[str] | None) -> list[BranchRef] | None:
     return [branch_name(text) for text in provenance] if provenance else None
 
 
-def _in_repo(ref: BranchRef, text: str) -> str:
-    """Return the branch or commit that --head names, which must be of the branch's own repo."""
-    named, at, rest = text.rpartition("@")
+def _head(txn: ReadTxn, ref: BranchRef, head: str | None) -> CommitId | None:
+    text = _in_repo(ref, head)
+    return resolve(txn, ref.repo, text).id if text else None
+
+
+def _in_repo(ref: BranchRef, head: str | None) -> str:
+    """Return what --head names, a branch or a commit of the branch's own repo, without the repo."""
+    named, at, rest = (head or "").rpartition("@")
     if at and check_repo_name(named) != ref.repo:
         raise HeadOfOtherRepoError(
-            f"{text} is not of repo {ref.repo}: branch and head commit must belong to the same repo"
+            f"{head} is not of repo {ref.repo}: branch and head commit must belong to the same repo"
         )
     return rest
-
-
-def _head(txn: ReadTxn, ref: BranchRef, text: str | None) -> CommitId | None:
-    return resolve(txn, ref.repo, _in_repo(ref, text)).id if text else None
 
 
 def list_branch(

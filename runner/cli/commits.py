@@ -180,8 +180,8 @@ def list_commit(
             repo,
             branch_name=branch,
             number=number,
-            after=_in_repo(txn, repo, start),
-            up_to=_in_repo(txn, repo, end),
+            after=in_repo(txn, repo, start),
+            up_to=in_repo(txn, repo, end),
             oldest_first=reverse,
             origin=origin,
             started_before_ns=int(started_before.timestamp() * 1e9) if started_before else None,
@@ -189,7 +189,7 @@ def list_commit(
     show_commits(session.screen, [shown_commit(c) for c in found])
 
 
-def _in_repo(txn: ReadTxn, repo: RepoName, text: str) -> Commit | None:
+def in_repo(txn: ReadTxn, repo: RepoName, text: str) -> Commit | None:
     """Return the commit that an option names, with or without its repo; None if it is not given."""
     if not text:
         return None

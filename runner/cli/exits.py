@@ -59,6 +59,7 @@ _BY_ERROR: dict[str, Exit] = {
     "OutOfSpaceError": Exit.NO_SPACE,
     "UnavailableError": Exit.UNAVAILABLE,
     "StoreError": Exit.DAMAGED,
+    "BadStreamError": Exit.INVALID,
     "TimeIsUpError": Exit.TIMEOUT,
     "SpecError": Exit.INVALID,
     "EngineError": Exit.UNAVAILABLE,

@@ -155,4 +155,6 @@ def _written(session: Session, entry: Entry | None, folder: Path, name: Path) ->
             write_to(session.trees, entry, stream)
         else:
             stream.write(entry.data)
+    # What compares files shows their times.
+    os.utime(folder / name, ns=(entry.mtime_ns, entry.mtime_ns))
     return str(name)

@@ -16,6 +16,7 @@ from pfsfuse.versions import listing
 from pfsfuse.versions.branches import find_branch
 from pfsfuse.versions.commits import NoOpenCommitError, ancestors, base_root, commit, resolve
 from pfsfuse.versions.model import BranchRef, Commit, Origin
+from pfsfuse.versions.removal import ForgottenError
 
 from .names import FileName
 from .screen import Columns, ago, shown, size, when
@@ -50,6 +51,8 @@ def readable(session: Session, where: FileName) -> Readable:
         except NoOpenCommitError:
             # Finished or dropped in this very moment: the name means something else now.
             continue
+    if record.forgotten:
+        raise ForgottenError(record.ref)
     if record.root is None:
         state = f"failed: {record.error}" if record.error else "is open until its job has ended"
         raise NotFoundError(f"commit {record.ref} has no content to read: it {state}")

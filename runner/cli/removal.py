@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pfsfuse.errors import InvalidNameError
 from pfsfuse.ids import CommitId
 from pfsfuse.store.index import WriteTxn
 from pfsfuse.versions.branches import find_branch
@@ -14,6 +15,7 @@ from pfsfuse.versions.changesets import Delete
 from pfsfuse.versions.commits import NoOpenCommitError, find_commit, resolve
 from pfsfuse.versions.model import BranchRef, Commit, CommitRef, Origin
 from runner.jobs import removal
+from runner.jobs.requests import squashing
 
 from .commits import show_commits, shown_commit
 from .names import change_name, commit_name, open_branch
@@ -31,12 +33,25 @@ def squash_commit(session: Session, name: Name, recursive: Recursive = False) ->
 
     The id of a change means its commits in all repos; REPO@COMMIT a single one.
     """
+    if session.transaction is not None:
+        session.change(squashing(_whole_change(session, name)))
+        return
     _take_away(
         session,
         name,
         removal.squash_set,
         lambda txn, ref: removal.squash_commit(txn, ref, recursive=recursive),
     )
+
+
+def _whole_change(session: Session, name: str) -> CommitId:
+    with session.store.read() as txn:
+        change = change_name(txn, name)
+    if change is None:
+        raise InvalidNameError(
+            f"{name} is one commit; a transaction can squash whole changes only, by their id"
+        )
+    return change
 
 
 def delete_commit(session: Session, name: Name, recursive: Recursive = False) -> None:

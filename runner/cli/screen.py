@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,6 +48,18 @@ class Screen:
             _print_fancy([list(columns), *([cell(r) for cell in columns.values()] for r in records)])
         else:
             _print_plain([list(columns), *([cell(r) for cell in columns.values()] for r in records)])
+
+    def stream(self, records: Iterable[Row], columns: Columns[Row]) -> None:
+        """Print records one by one as they come: each a line, as YAML a document."""
+        for record in records:
+            if self.is_table:
+                print("  ".join(cell(record) for cell in columns.values()).rstrip(), flush=True)
+            elif self.format == "json":
+                print(msgspec.json.encode(record).decode(), flush=True)
+            else:
+                print("---")
+                self._print_data(record)
+                sys.stdout.flush()
 
     def record(self, record: Row, fields: Columns[Row]) -> None:
         """Print one record; as a table, a line for each field that is not empty."""

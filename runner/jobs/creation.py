@@ -7,8 +7,6 @@ together or not at all.
 
 from __future__ import annotations
 
-import time
-
 from pfsfuse.errors import ConflictError, ExistsError, InvalidNameError
 from pfsfuse.ids import CommitId, RepoName, new_commit_id
 from pfsfuse.store.index import ReadTxn, Table, WriteTxn
@@ -69,7 +67,7 @@ def create_pipeline(
     create_repo(txn, spec.name, description=f"Output of the pipeline {spec.name}")
     output = create_branch(txn, RepoName(spec.name), MASTER, provenance=inputs_of(spec)).ref
     _add_placeholder(txn, trees, output)
-    record = PipelineRecord(spec.name, 1, time.time_ns(), to_json(spec))
+    record = PipelineRecord(spec.name, 1, txn.now_ns(), to_json(spec))
     put_pipeline(txn, record)
     trigger_pipeline(txn, record, change_id=change_id)
     return record
@@ -145,7 +143,7 @@ def create_job(txn: WriteTxn, spec: Job) -> JobRecord:
         job_id,
         "",
         1,
-        time.time_ns(),
+        txn.now_ns(),
         output,
         tuple(inputs),
         spec=to_json(spec),

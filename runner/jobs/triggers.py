@@ -15,7 +15,6 @@ A pipeline runs only when every input has data; the empty first commit of an out
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -175,7 +174,7 @@ def _make_job(
         if commit_id is None:
             return None
         inputs.append(JobInputRef(ref.repo, ref.branch, commit_id))
-    made = JobRecord(change_id, record.name, record.version, time.time_ns(), record.name, tuple(inputs))
+    made = JobRecord(change_id, record.name, record.version, txn.now_ns(), record.name, tuple(inputs))
     put_job(txn, made)
     return made
 

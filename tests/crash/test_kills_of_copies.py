@@ -1,7 +1,7 @@
 """
 kill -9 of the mount, or of the copy, at random moments of a `cp -r`.
 
-PFS_CRASH_KILLS says how often (default 3, `make crash` 20), PFS_CRASH_SEED which moments.  The log
+A tenth of PFS_CRASH_KILLS says how often (default 3, `make crash` 20), PFS_CRASH_SEED which moments.  The log
 (-rA, or a failure) shows the seed and, for each kill, how much was copied: it proves that the kill
 landed in the middle.
 """
@@ -23,9 +23,11 @@ from pfsfuse.versions.commits import list_commits
 from tests.support.builders import assert_sound, ref
 from tests.support.mounting import Mounted, mounted
 
+from .conftest import kills
+
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(600)]
 
-KILLS = int(os.environ.get("PFS_CRASH_KILLS", "3"))
+KILLS = kills(least=3, share=0.1)
 SEED = int(os.environ.get("PFS_CRASH_SEED", "20261120"))
 
 AUTOCOMMIT_S = 0.3

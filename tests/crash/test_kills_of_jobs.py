@@ -1,7 +1,7 @@
 """
 kill -9 of the runner, the mount or both at random moments of a job.
 
-PFS_CRASH_KILLS says how often (default 3, `make crash` 20), PFS_CRASH_SEED which moments.  The log
+A tenth of PFS_CRASH_KILLS says how often (default 3, `make crash` 20), PFS_CRASH_SEED which moments.  The log
 (-rA, or a failure) shows the seed and, for each kill, how far the job was: it proves that the kill
 landed in the middle.
 """
@@ -19,9 +19,11 @@ from pfsfuse.versions.fsck import check
 from runner.jobs.model import JobState
 from tests.support.system import System, method, reads
 
+from .conftest import kills
+
 pytestmark = [pytest.mark.mount, pytest.mark.podman, pytest.mark.timeout(600)]
 
-KILLS = int(os.environ.get("PFS_CRASH_KILLS", "3"))
+KILLS = kills(least=3, share=0.1)
 SEED = int(os.environ.get("PFS_CRASH_SEED", "20261120"))
 
 FILES = 32

@@ -28,6 +28,7 @@ from pfsfuse.versions.changesets import (
     Delete,
     MakeDirectory,
     Put,
+    PutTree,
     apply_to_overlay,
     apply_to_tree,
 )
@@ -332,6 +333,11 @@ changes = st.lists(
         st.tuples(st.just("delete"), st.lists(names, max_size=3).map(tuple)),
         st.tuples(st.just("mkdir"), paths),
         st.tuples(st.just("tree"), paths, st.dictionaries(paths, pieces, max_size=2)),
+        st.tuples(
+            st.sampled_from(["join", "join and append"]),
+            st.lists(names, max_size=2).map(tuple),
+            st.dictionaries(paths, pieces, max_size=3),
+        ),
     ),
     max_size=8,
 )
@@ -343,11 +349,13 @@ def _change(real: Real, change: tuple[object, ...]) -> Change:
             return Put(path, real.entry(data))  # type: ignore[arg-type]
         case ("append", path, data):
             return Append(path, real.entry(data))  # type: ignore[arg-type]
-        case ("tree", path, files):
+        case ("tree" | "join" | "join and append" as how, path, files):
             tree = real.trees.empty_directory()
             for below, data in files.items():  # type: ignore[attr-defined]
                 done = _tried(lambda t=tree, b=below, d=data: real.trees.apply(t, {b: real.entry(d)}))  # type: ignore[misc]
                 tree = done if isinstance(done, Entry) else tree
+            if how != "tree":
+                return PutTree(path, tree, how == "join and append")  # type: ignore[arg-type]
             return Put(path, tree)  # type: ignore[arg-type]
         case ("mkdir", path):
             return MakeDirectory(path, real.trees.empty_directory(mode=0o750))  # type: ignore[arg-type]
@@ -369,6 +377,8 @@ def _tried(function: Callable[[], Entry | None]) -> Entry | type[PfsError] | Non
 @example([], [("put", (b"a",), b"x"), ("delete", ()), ("put", (b"a", b"a"), b"x"), ("delete", (b"a", b"a"))])
 @example([], [("delete", (b"a", b"a")), ("put", (b"a", b"a"), b"x"), ("delete", (b"a", b"a"))])
 @example([], [("tree", (b"a",), {(b"a", b"a"): b"x"}), ("mkdir", (b"a", b"a"))])
+@example([("put", (b"a", b"a"), b"x")], [("join and append", (), {(b"a", b"a"): b"y", (b"a", b"b"): b"z"})])
+@example([("put", (b"a",), b"x")], [("join", (b"a",), {(b"a",): b"y"})])
 @settings(max_examples=200)
 def test_a_change_set_means_the_same_with_and_without_an_open_commit(
     first: list[tuple[object, ...]], second: list[tuple[object, ...]]

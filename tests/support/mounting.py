@@ -50,9 +50,22 @@ COMMITS_METHODS = ["finish", "refresh_all", "_finish", "forget_later"]
 class Mounted:
     """A store and its mount."""
 
-    def __init__(self, *, autocommit_s: float = 0.3, store: Path | None = None, xattrs: bool = False) -> None:
-        """*store* is where the store is to be, if not in a folder of this mount's own."""
-        self.folder = Path(tempfile.mkdtemp(prefix="pfst-", dir="/tmp"))
+    def __init__(
+        self,
+        *,
+        autocommit_s: float = 0.3,
+        store: Path | None = None,
+        folder: Path | None = None,
+        xattrs: bool = False,
+    ) -> None:
+        """
+        *store* is where the store is to be, if not in a folder of this mount's own.
+
+        *folder* is that folder, for who has to tidy up after a test process that is killed.
+        """
+        if folder is not None:
+            folder.mkdir()
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="pfst-", dir="/tmp"))
         self.point = self.folder / "pfs"
         self.traps = self.folder / "traps"
         self.traps.mkdir()
@@ -223,11 +236,12 @@ def mounted(
     *,
     autocommit_s: float = 0.3,
     store: Path | None = None,
+    folder: Path | None = None,
     limit_s: float = 100.0,
     xattrs: bool = False,
 ) -> Iterator[Mounted]:
     """A mount that is gone at the end, with all that belongs to it."""
-    made = Mounted(autocommit_s=autocommit_s, store=store, xattrs=xattrs)
+    made = Mounted(autocommit_s=autocommit_s, store=store, folder=folder, xattrs=xattrs)
     try:
         made.start()
         with made.watched(limit_s):

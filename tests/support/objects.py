@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pfsfuse.errors import StoreError
 from pfsfuse.ids import ChunkId, chunk_id
-from pfsfuse.store.objects import ObjectKind
+from pfsfuse.store.objects import ObjectKind, Objects
 
 
 class MemoryObjects:
@@ -40,3 +40,21 @@ class MemoryObjects:
             return self.stored[object_id]
         except KeyError:
             raise StoreError(f"object {object_id.hex()} is missing") from None
+
+
+class CountingObjects:
+    """Other objects, with a count of those that were read."""
+
+    def __init__(self, inner: Objects) -> None:
+        self._inner = inner
+        self.gets = 0
+
+    def put(self, data: bytes | memoryview, kind: ObjectKind) -> ChunkId:
+        return self._inner.put(data, kind)
+
+    def put_all(self, data: Sequence[bytes | memoryview], kind: ObjectKind) -> list[ChunkId]:
+        return self._inner.put_all(data, kind)
+
+    def get(self, object_id: ChunkId) -> bytes:
+        self.gets += 1
+        return self._inner.get(object_id)

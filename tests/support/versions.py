@@ -37,10 +37,10 @@ class Versions:
             create_repo(txn, name)
             create_branch(txn, RepoName(name), MASTER)
 
-    def start(self, repo: str) -> Commit:
-        """Open a commit on master."""
+    def start(self, repo: str, *, branch: str = MASTER) -> Commit:
+        """Open a commit."""
         with self.store.write() as txn:
-            return start_commit(txn, RepoName(repo), MASTER)
+            return start_commit(txn, RepoName(repo), branch)
 
     def finish(self, ref: CommitRef, files: Mapping[str, bytes] | None = None, *, error: str = "") -> Commit:
         """Finish a commit with exactly these files."""
@@ -48,9 +48,9 @@ class Versions:
         with self.store.write() as txn:
             return finish_commit(txn, ref, root, error=error)
 
-    def commit(self, repo: str, files: Mapping[str, bytes] | None = None) -> Commit:
+    def commit(self, repo: str, files: Mapping[str, bytes] | None = None, *, branch: str = MASTER) -> Commit:
         """Start and finish a commit."""
-        return self.finish(self.start(repo).ref, files)
+        return self.finish(self.start(repo, branch=branch).ref, files)
 
     def pipeline(self, name: str, inputs: Sequence[Mapping[str, Any]], **more: Any) -> PipelineRecord:
         """Create a pipeline that would run `true`."""

@@ -2,6 +2,8 @@
 What people and programs do to a store, noting what they intend and what they are told is durable.
 
 Each workload gets the place of a store that is not there yet, on a disk that will lose its power.
+As a program, `python -m tests.support.workloads NAME STORE SEED`, it prints what was acknowledged, to be
+killed at any moment; the same seed gives the same intentions.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import contextlib
 import io
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +24,14 @@ from pfsfuse.store.index import Table
 from runner.cli.main import run
 from runner.cli.session import ROOT_VARIABLE
 from runner.jobs.records import job_key, jobs
-from runner.jobs.triggers import trigger_commit
+from runner.jobs.triggers import trigger_change
 from tests.support.builders import World
 from tests.support.ledger import Ledger
 from tests.support.mounting import mounted
 from tests.support.versions import Versions
+
+MOUNTED = "mounted"
+"""The folder of the mount, beside the disk: whoever kills a workload has to unmount it."""
 
 Workload = Callable[[Path, Ledger, random.Random], None]
 
@@ -92,7 +98,7 @@ def open_commit(store: Path, ledger: Ledger, draw: random.Random) -> None:
 
 def copy_into_the_mount(store: Path, ledger: Ledger, draw: random.Random) -> None:
     """Programs write files and sync some of them; commits are finished by name."""
-    with mounted(autocommit_s=-1, store=store) as mount:
+    with mounted(autocommit_s=-1, store=store, folder=store.parent.parent / MOUNTED) as mount:
         ledger.repo("images")
         top = mount.repo()
         ledger.made("images")
@@ -197,7 +203,7 @@ def records_of_jobs(store: Path, ledger: Ledger, draw: random.Random) -> None:
             made = versions.commit("data", content)
             ledger.committed("data")
             with world.store.write() as txn:
-                trigger_commit(txn, made)
+                trigger_change(txn, made.id, made.finished_ns or 0)
             with world.store.read() as txn:
                 (job,) = [each for each in jobs(txn) if not each.state.is_final]
             ended = versions.end(job, reason="it failed" if number == 2 else "")
@@ -224,6 +230,35 @@ def rebuild_the_index(store: Path, ledger: Ledger, draw: random.Random) -> None:
         pfs(store, "fsck", "--rebuild-index")
 
 
+def collect_garbage(store: Path, ledger: Ledger, draw: random.Random) -> None:
+    """Repos go, and gc gives the disk back what only they had; packs are small, so that some go."""
+    source = store.parent.parent / "one"
+    with small_packs(200_000):
+        ledger.repo("stays")
+        pfs(store, "create", "repo", "stays")
+        ledger.made("stays")
+        content: dict[str, bytes] = {}
+        for round_ in range(2):
+            goes = f"goes{round_}"
+            ledger.repo(goes)
+            pfs(store, "create", "repo", goes)
+            for repo in (goes, "stays", goes):
+                source.write_bytes(data := draw.randbytes(60_000))
+                if repo == "stays":
+                    content[f"f{round_}"] = data
+                    ledger.intends("stays", content)
+                else:
+                    ledger.intends(goes, {"f": data})
+                name = f"f{round_}" if repo == "stays" else "f"
+                pfs(store, "put", "file", f"{repo}@master:/{name}", "-f", source)
+                if repo == "stays":
+                    ledger.committed("stays")
+            ledger.intends_removal(goes)
+            pfs(store, "delete", "repo", goes)
+            ledger.removed(goes)
+            pfs(store, "gc")
+
+
 WORKLOADS: list[Workload] = [
     put_files,
     open_commit,
@@ -231,4 +266,22 @@ WORKLOADS: list[Workload] = [
     many_packs,
     records_of_jobs,
     rebuild_the_index,
+    collect_garbage,
 ]
+
+
+class Printed:
+    """Tells the process that will kill this one."""
+
+    def mark(self, text: str) -> None:
+        print(text, flush=True)
+
+
+def main() -> None:
+    name, store, seed = sys.argv[1:]
+    (workload,) = [each for each in WORKLOADS if each.__name__ == name]
+    workload(Path(store), Ledger(Printed()), random.Random(seed))
+
+
+if __name__ == "__main__":
+    main()

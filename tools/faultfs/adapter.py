@@ -16,7 +16,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import pyfuse3
 import trio
@@ -33,7 +32,7 @@ from pyfuse3 import (
 )
 
 from .disk import BLOCK
-from .faults import Faults, Hold, On
+from .faults import Faults, Hold, On, matches
 from .log import TOP, Changed, LogWriter, Made, Named, Synced, Truncated, Wrote
 
 log = logging.getLogger(__name__)
@@ -140,7 +139,7 @@ class Adapter(pyfuse3.Operations):
     async def _hold(self, number: int, *, after: bool) -> None:
         """Wait, if this fsync is the one that is held; EIO if it is let go to fail."""
         hold = self.hold
-        if hold is None or hold.after is not after or not fnmatchcase(self.path_of(number), hold.path):
+        if hold is None or hold.after is not after or not matches(self.path_of(number), hold.path):
             return
         self._counted += 1
         if self._counted != hold.number:
@@ -422,9 +421,9 @@ class Adapter(pyfuse3.Operations):
         try:
             self._check(On.SYNC, number)
         except FUSEError:
-            self.log.add(Synced(number, ok=False))
+            self.log.add(Synced(number, ok=False, path=self.path_of(number)))
             raise
-        self.log.add(Synced(number))
+        self.log.add(Synced(number, path=self.path_of(number)))
         await self._hold(number, after=True)
 
 

@@ -20,6 +20,11 @@ class On(enum.StrEnum):
     """Anything that changes the disk, bytes included; opening for writing, too."""
 
 
+def matches(path: str, pattern: str) -> bool:
+    """Say whether *pattern* is of this path: `*` alone of all, within a longer one of no slash."""
+    return pattern == "*" or (fnmatchcase(path, pattern) and path.count("/") == pattern.count("/"))
+
+
 class Fault(msgspec.Struct, frozen=True):
     """Requests that fail, and how."""
 
@@ -27,7 +32,7 @@ class Fault(msgspec.Struct, frozen=True):
     error: str
     """Name of an errno."""
     path: str = "*"
-    """Of the file, from the top; `*` matches slashes, too."""
+    """Of the file, from the top (`matches`)."""
     start: int = 0
     end: int | None = None
     """Reads and writes fail that touch [start, end)."""
@@ -41,7 +46,7 @@ class Fault(msgspec.Struct, frozen=True):
         """Say whether a request fails."""
         return (
             self.on == on
-            and fnmatchcase(path, self.path)
+            and matches(path, self.path)
             and offset + length > self.start
             and (self.end is None or offset < self.end)
         )

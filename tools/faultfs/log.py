@@ -63,6 +63,8 @@ class Synced(Record, frozen=True):
     file: int
     ok: bool = True
     """If not, what was not on the disk by then never will be: the kernel forgets it (fsync(2))."""
+    path: str = ""
+    """Where the file was, from the top."""
 
 
 class Marked(Record, frozen=True):

@@ -8,12 +8,14 @@ waits for whoever holds a directory), so they run in threads.
 from __future__ import annotations
 
 import errno
+from array import array
 from collections.abc import Sequence
 
 import trio
 
+from ..kernel import Known
 from .device import Device
-from .protocol import INVAL_ENTRY, INVAL_INODE, STORE, Notify
+from .protocol import INVAL_ENTRY, INVAL_INODE, PRUNE, PRUNE_MINOR, STORE, Notify
 
 _THREADS = 4
 
@@ -23,6 +25,8 @@ class DirectKernel:
 
     def __init__(self) -> None:
         self.device: Device | None = None
+        self.minor = 0
+        """Of the kernel's version of the protocol."""
         self._limiter = trio.CapacityLimiter(_THREADS)
 
     async def forget_names(self, names: Sequence[tuple[int, bytes]]) -> None:
@@ -32,6 +36,18 @@ class DirectKernel:
     async def forget_inodes(self, inodes: Sequence[int]) -> None:
         if inodes:
             await trio.to_thread.run_sync(self._forget_inodes, list(inodes), limiter=self._limiter)
+
+    async def let_go(self, known: Sequence[Known]) -> None:
+        if known:
+            await trio.to_thread.run_sync(self._let_go, list(known), limiter=self._limiter)
+
+    def _let_go(self, known: list[Known]) -> None:
+        if self.minor >= PRUNE_MINOR:
+            nodes = array("Q", [each.ino for each in known])
+            self._tell(Notify.PRUNE, PRUNE.pack(len(nodes), 0, 0), nodes.tobytes())
+            return
+        for _, parent, name in known:
+            self._tell(Notify.INVAL_ENTRY, INVAL_ENTRY.pack(parent, len(name), 0), name, b"\0")
 
     def _forget_names(self, names: list[tuple[int, bytes]]) -> None:
         for ino, name in names:

@@ -11,7 +11,7 @@ import enum
 from struct import Struct
 
 MAJOR = 7
-MINOR = 41
+MINOR = 45
 """Of the protocol that we speak; the kernel keeps to the smaller of its own and this."""
 OLDEST_MINOR = 31
 """Linux 5.4: everything that is used here is there."""
@@ -64,6 +64,7 @@ class Notify(enum.IntEnum):
     INVAL_INODE = 2
     INVAL_ENTRY = 3
     STORE = 4
+    PRUNE = 9
 
 
 class Init(enum.IntFlag):
@@ -176,6 +177,10 @@ INVAL_ENTRY = Struct("=QII")
 
 STORE = Struct("=QQII")
 """node, offset, size, padding; the bytes follow"""
+
+PRUNE = Struct("=IIQ")
+"""count, padding, spare; the numbers of the nodes follow"""
+PRUNE_MINOR = 45
 
 MAX_PAGES = 256
 MAX_WRITE = 1 << 20

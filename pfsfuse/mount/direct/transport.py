@@ -31,7 +31,7 @@ from .protocol import Init, Op
 
 log = logging.getLogger(__name__)
 
-_SLICE_S = 0.005
+_SLICE_S = 0.0005
 _LINGER_MS = 1
 
 _MAX_BACKGROUND = 64
@@ -155,6 +155,7 @@ class DirectTransport:
                 "the kernel speaks version %d.%d of FUSE; at least 7.31 (Linux 5.4) is needed", major, minor
             )
             raise ConnectionResetError
+        self.kernel.minor = minor if major == p.MAJOR else p.MINOR
         congested = _MAX_BACKGROUND * 3 // 4
         return p.INIT_OUT.pack(
             p.MAJOR, p.MINOR, max_readahead, int(_WANTED) & flags, _MAX_BACKGROUND, congested,

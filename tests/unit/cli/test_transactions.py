@@ -150,6 +150,24 @@ def test_a_pipeline_is_created_by_a_transaction(pfs: Pfs, tmp_path: Path) -> Non
     assert ["count"] == [each["name"] for each in pfs.ok("list", "pipeline", "-o", "json").json]
 
 
+def test_a_change_is_squashed_by_a_transaction(pfs: Pfs) -> None:
+    """
+    Whole changes only, as it is with the original.
+    """
+    pfs.ok("create", "repo", "data")
+    ids = []
+    for _ in range(2):
+        ids.append(pfs.ok("start", "commit", "data").out.strip())
+        pfs.ok("finish", "commit", "data")
+    pfs.ok("start", "transaction")
+    assert 5 == pfs("squash", "commit", f"data@{ids[0]}").code
+    pfs.ok("squash", "commit", ids[0])
+
+    assert ids[::-1] == [each["id"] for each in pfs.ok("list", "commit", "data", "-o", "json").json]
+    pfs.ok("finish", "transaction")
+    assert ids[1:] == [each["id"] for each in pfs.ok("list", "commit", "data", "-o", "json").json]
+
+
 def test_a_file_of_the_person_that_cannot_be_read_is_named(pfs: Pfs, config: Path) -> None:
     """
     It is not overwritten.

@@ -6,11 +6,14 @@ from itertools import permutations
 
 import pytest
 
-from pfsfuse.ids import BranchName, RepoName
+from pfsfuse.ids import BranchName, CommitId, RepoName, new_commit_id
 from pfsfuse.store.index import Table
-from pfsfuse.versions.model import BranchRef, commit_key
+from pfsfuse.versions.commits import find_commit, finish_commit, start_commit
+from pfsfuse.versions.model import BranchRef, Commit, commit_key
+from pfsfuse.versions.wiring import make_branch, set_head
 from runner.jobs.model import JobRecord, PipelineRecord, PipelineState
 from runner.jobs.records import change, jobs, put_pipeline
+from runner.jobs.scheduler import inputs_state
 from runner.jobs.triggers import in_order, newest_input, trigger_all
 from tests.support.system import reads
 from tests.support.versions import Versions, inputs_of
@@ -299,4 +302,193 @@ def test_a_commit_that_was_dropped_starts_nothing(versions: Versions, looker: Lo
     with versions.store.write() as txn:
         txn.delete(Table.COMMITS, commit_key(started.repo, started.id))
 
+    assert [] == looker.look()
+
+
+# Heads that move, branches that are propagated, several commits of one change
+
+
+def move(versions: Versions, repo: str, to: Commit) -> CommitId:
+    """Move master, and return the id of the change."""
+    with versions.store.write() as txn:
+        moved = set_head(txn, BranchRef(RepoName(repo), BranchName("master")), to.id).moved
+    assert moved is not None
+    return moved
+
+
+def propagated(versions: Versions, repo: str, *sources: str) -> None:
+    """Make a repo whose master is made from that of others, by no pipeline."""
+    versions.repo(repo)
+    with versions.store.write() as txn:
+        make_branch(
+            txn,
+            BranchRef(RepoName(repo), BranchName("master")),
+            provenance=[BranchRef(RepoName(source), BranchName("master")) for source in sources],
+        )
+
+
+def test_a_rewound_input_starts_everything_downstream_under_a_new_id(
+    versions: Versions, looker: Looker
+) -> None:
+    """
+    Two commits were worked through; the branch goes back to the first.
+    """
+    versions.repo("data")
+    versions.pipeline("upper", [reads("data")])
+    versions.pipeline("lower", [reads("upper")])
+    old, new = versions.commit("data"), versions.commit("data")
+    for job in looker.look():
+        versions.end(job)
+
+    change_id = move(versions, "data", old)
+
+    found = looker.look()
+    assert ["upper", "lower"] == made_for(found)
+    assert [change_id] * 2 == [job.id for job in found]
+    assert [{"data": old.id}, {"upper": change_id}] == [inputs_of(job) for job in found]
+    assert change_id not in (old.id, new.id)
+    assert [] == looker.look()
+
+
+def test_processing_is_deferred_until_master_moves_to_staging(versions: Versions, looker: Looker) -> None:
+    """
+    Commits on staging start nothing; master takes the newest over.
+    """
+    versions.repo("data")
+    versions.pipeline("one", [reads("data")])
+    staged = [versions.commit("data", branch="staging") for _ in range(3)]
+    assert [] == looker.look()
+
+    change_id = move(versions, "data", staged[-1])
+
+    (job,) = looker.look()
+    assert (change_id, {"data": staged[-1].id}) == (job.id, inputs_of(job))
+
+
+def test_a_runner_that_looks_late_uses_the_head_that_there_was(versions: Versions, looker: Looker) -> None:
+    """
+    A commit to one input, then the other input is rewound, and only then the runner looks.
+    """
+    for name in ("data", "other"):
+        versions.repo(name)
+    versions.pipeline("both", [reads("data"), reads("other")])
+    old, new = versions.commit("other"), versions.commit("other")
+    made = versions.commit("data")
+    change_id = move(versions, "other", old)
+
+    found = looker.look()
+
+    assert [made.id, change_id] == [job.id for job in found]
+    assert [{"data": made.id, "other": new.id}, {"data": made.id, "other": old.id}] == [
+        inputs_of(job) for job in found
+    ]
+
+
+def test_a_move_to_what_is_no_data_starts_nothing(versions: Versions, looker: Looker) -> None:
+    """
+    A branch goes to a commit with an error.
+    """
+    versions.repo("data")
+    versions.pipeline("one", [reads("data")])
+    broken = versions.finish(versions.start("data").ref, error="broken")
+    versions.commit("data")
+    looker.look()
+
+    move(versions, "data", broken)
+
+    assert [] == looker.look()
+
+
+def test_a_pipeline_that_reads_a_propagated_branch_runs_with_the_change(
+    versions: Versions, looker: Looker
+) -> None:
+    """
+    data → marks, which no pipeline makes → one.
+    """
+    versions.repo("data")
+    propagated(versions, "marks", "data")
+    versions.pipeline("one", [reads("marks"), reads("data")])
+    looker.look()
+
+    made = versions.commit("data")
+
+    (job,) = looker.look()
+    assert {"marks": made.id, "data": made.id} == inputs_of(job)
+    with versions.store.read() as txn:
+        assert (False, "") == inputs_state(txn, job)
+
+
+def test_what_reads_a_propagated_branch_waits_for_all_that_it_is_made_from(
+    versions: Versions, looker: Looker
+) -> None:
+    """
+    data → left, right (pipelines) → marks (propagated) → end (pipeline); left ends first.
+    """
+    versions.repo("data")
+    for name in ("left", "right"):
+        versions.pipeline(name, [reads("data")])
+    propagated(versions, "marks", "left", "right")
+    versions.pipeline("end", [reads("marks")])
+    looker.look()
+    made = versions.commit("data")
+    left, right, end = looker.look()
+    assert {"marks": made.id} == inputs_of(end)
+
+    states = []
+    for job in (left, right):
+        with versions.store.read() as txn:
+            states.append(inputs_state(txn, end))
+        versions.end(job)
+    with versions.store.read() as txn:
+        states.append(inputs_state(txn, end))
+        marks = find_commit(txn, RepoName("marks"), made.id)
+
+    assert [(True, ""), (True, ""), (False, "")] == states
+    assert marks is not None
+    assert {"left", "right"} == {source.repo for source in marks.provenance}
+    assert {made.id} == {source.commit for source in marks.provenance}
+
+
+def test_commits_of_one_id_are_one_change(versions: Versions, looker: Looker) -> None:
+    """
+    A transaction has written both inputs of a pipeline.
+    """
+    for name in ("data", "other"):
+        versions.repo(name)
+    versions.pipeline("both", [reads("data"), reads("other")])
+    looker.look()
+    change_id = new_commit_id()
+
+    with versions.store.write() as txn:
+        for name in ("data", "other"):
+            started = start_commit(txn, RepoName(name), "master", commit_id=change_id)
+            finish_commit(txn, started.ref, versions.trees.empty_directory())
+
+    (job,) = looker.look()
+    assert {"data": change_id, "other": change_id} == inputs_of(job)
+
+
+def test_a_change_with_a_commit_that_is_still_open_waits_for_it(versions: Versions, looker: Looker) -> None:
+    """
+    A transaction started commits in both inputs; they are finished one after the other.
+    """
+    for name in ("data", "other"):
+        versions.repo(name)
+    versions.pipeline("both", [reads("data"), reads("other")])
+    change_id = new_commit_id()
+    with versions.store.write() as txn:
+        first, second = (
+            start_commit(txn, RepoName(name), "master", commit_id=change_id) for name in ("data", "other")
+        )
+
+    versions.finish(first.ref)
+    (job,) = looker.look()
+    with versions.store.read() as txn:
+        before = inputs_state(txn, job)
+    versions.finish(second.ref)
+    with versions.store.read() as txn:
+        after = inputs_state(txn, job)
+
+    assert [(True, ""), (False, "")] == [before, after]
+    assert {"data": change_id, "other": change_id} == inputs_of(job)
     assert [] == looker.look()

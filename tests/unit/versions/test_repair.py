@@ -118,7 +118,7 @@ def test_an_object_is_found_in_another_pack(world: World) -> None:
     location = world.store.chunks.locate(chunk_id(data))
     record, payload = next(spot for spot in whole_records(world) if spot[0].object_id == chunk_id(data))
     seal(world)
-    world.store.chunks.append_stored(record, payload)
+    world.store.chunks.move(record, payload)
     world.store.close()
     flip(pack_path(world.root / "packs", location.pack), location.offset)
     world.open()

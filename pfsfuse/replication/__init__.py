@@ -1,0 +1,1 @@
+"""Repos that leave for another store: dumps, restores and copies."""
