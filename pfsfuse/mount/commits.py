@@ -310,7 +310,7 @@ class Commits:
             if opened is None:
                 raise NoOpenCommitError(home.ref)
             await self._flush_writers(home)
-            home.stored.enter_context(self.store.hold())
+            home.hold_stored(self.store)
             await self._ingest(home)
             home.gate = trio.Event()
             try:
