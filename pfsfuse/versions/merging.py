@@ -38,6 +38,8 @@ from .commits import (
     start_commit,
 )
 from .model import Branch, BranchRef, Commit
+from .quotas import refuse_over_quota
+from .repos import repo as find_repo
 
 _SHOWN = 20
 """Conflicts that an error names."""
@@ -162,6 +164,8 @@ def _write(store: Store, plan: Plan, description: str) -> Commit:
         line = branch(txn, ref.repo, ref.branch)
         if line.head != plan.head:
             raise StaleHeadError(ref, plan.head, line.head)
+        good = newest_good(txn, line)
+        refuse_over_quota(find_repo(txn, ref.repo), good.root if good is not None else None, plan.merged.root)
         started = start_commit(txn, ref.repo, ref.branch, description=description, merged=plan.source.id)
         return finish_commit(txn, started.ref, plan.merged.root)
 

@@ -40,9 +40,9 @@ def readable(session: Session, where: FileName) -> Readable:
     Return the commit that a name means, with its content.
 
     A branch means its open commit if people write one, as in the mount, else its newest finished one.
-    Nothing of it goes while this run lasts, also if the commit is deleted or is open and goes on.
     """
-    session.hold()
+    # Before a name is looked up: what it means may be deleted while it is read, and gc must wait.
+    session.store.hold_on()
     while True:
         with session.store.read() as txn:
             record = _named(txn, where.repo, where.commit)

@@ -7,7 +7,6 @@ PFS_ROOT is read here and nowhere else.  The store is opened when a command firs
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -43,7 +42,6 @@ class Session:
         self.screen = screen
         self.root = root or store_root()
         self._opened: Store | None = None
-        self._held = ExitStack()
 
     @property
     def run(self) -> Path:
@@ -59,10 +57,6 @@ class Session:
         self._opened = Store(self.root)
         poke_after_writes(self._opened)
         return self._opened
-
-    def hold(self) -> None:
-        """Have gc leave what this run reads and puts from now on, until it ends; for commands that end soon."""
-        self._held.enter_context(self.store.hold())
 
     @cached_property
     def trees(self) -> Trees:
@@ -117,7 +111,6 @@ class Session:
 
     def close(self) -> None:
         """Close the store, opening it first if it was not; the next use opens it again."""
-        self._held.close()
         self.store.close()
         self._opened = None
         for name in ("store", "trees", "writing"):
@@ -129,7 +122,6 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._held.close()
         if self._opened is not None:
             self._opened.close()
 
