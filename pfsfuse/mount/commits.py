@@ -222,7 +222,7 @@ class Commits:
             ):
                 home.supersede(known, found, size, change.entry.size)
             else:
-                detach(known)
+                home.unnamed(known, parent, name)
         return [(parent.ino, name)]
 
     # Finishing
@@ -234,24 +234,22 @@ class Commits:
         description: str | None = None,
         error: str = "",
         force: bool = False,
-        is_request: bool = False,
     ) -> Commit:
         """
         Finish the open commit of a branch; durable at return.
 
         NoOpenCommitError; ConflictError naming the files that are open for writing, unless *force*:
-        then what is written to them later fails with EIO.  *is_request*: a request of the kernel is
-        being answered, so it cannot be told anything that needs a lock of its own.
+        then what is written to them later fails with EIO.
         """
         if not force:
             home = await self.ready_to_finish(ref)
-            return await self._finish(home, description=description, error=error, is_request=is_request)
+            return await self._finish(home, description=description, error=error)
         home = await self._home_with_found(ref)
         await self._flush_writers(home)
         cut = list(home.writers)
         for handle in cut:
             handle.is_cut = True
-        done = await self._finish(home, description=description, error=error, is_request=is_request)
+        done = await self._finish(home, description=description, error=error)
         self._part_from(cut)
         return done
 
@@ -291,19 +289,14 @@ class Commits:
         *,
         description: str | None = None,
         error: str = "",
-        is_request: bool = False,
     ) -> Commit:
         async with self.closed(home) as opened:
             done = await trio.to_thread.run_sync(
                 lambda: self.vfs.owner.seal(opened, description=description, error=error)
             )
             assert done.root is not None
-            stale = home.settle(done.root)
+            home.settle(done.root)
             self.vfs.owner.settle(opened)
-        if is_request:
-            self.forget_later(stale)
-        else:
-            await self.kernel.forget_names([(ino, name) for ino, name in stale if ino])
         if done.error:
             # The mount shows the newest commit without error: what was just settled goes again.
             await self.refresh([home.ref])

@@ -62,6 +62,6 @@ def _settle(commits: Commits, each: _Held) -> bool:
         found = find_commit(txn, ref.repo, ref.commit)
     if found is None or not found.is_finished or each.home.opened is not each.opened:
         return False
-    commits.forget_later(each.home.settle(each.root))
+    each.home.settle(each.root)
     commits.vfs.owner.settle(each.opened)
     return bool(found.error)

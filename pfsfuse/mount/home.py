@@ -9,6 +9,7 @@ what may have changed meanwhile.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -26,6 +27,7 @@ from ..errors import (
 from ..trees.contents import Contents
 from ..trees.diff import diff
 from ..trees.entry import Entry, Kind
+from ..trees.links import Links, group_of
 from ..trees.tree import Trees
 from ..versions.model import BranchRef
 from ..versions.overlay import Overlay
@@ -52,6 +54,10 @@ class Home:
         """Handles that are open for writing."""
         self.stored = ExitStack()
         """The hold of bytes that were stored to be sealed; after a failure they are found when it is tried again."""
+        self.links = Links(trees, root)
+        """The hard links of what is shown when nothing is staged."""
+        self._linked: weakref.WeakValueDictionary[int, LivePlace] = weakref.WeakValueDictionary()
+        """Places of hard-linked files that are not staged, by the group of their names."""
         self._closed = trio.Event()
         self.changed_at = time.monotonic()
         self.gate: trio.Event | None = None
@@ -95,6 +101,9 @@ class Home:
                 if isinstance(found, Entry):
                     known.entry = found
                 return known
+            if isinstance(found, Node) and known.became(found):
+                known.show(found, place.overlay)
+                return known
             detach(known)
         if found is None:
             return None
@@ -103,10 +112,24 @@ class Home:
             # Another name of a file that the kernel knows: a hard link.
             place.add_child(name, linked)
             return linked
+        group = group_of(found) if isinstance(found, Entry) and self.links.paths(found) else 0
+        same = self._linked.get(group) if group else None
+        if same is not None and same.shows(found) and not same.is_detached:
+            place.add_child(name, same)
+            return same
         made = LivePlace(self, place, name)
         made.show(found, place.overlay)
         place.add_child(name, made)
+        if group:
+            self._linked[group] = made
         return made
+
+    def _show_linked(self, node: Node) -> None:
+        """Have the place of a hard-linked file show the node that all its names were just given."""
+        assert node.origin is not None
+        place = self._linked.get(group_of(node.origin))
+        if place is not None and place.became(node):
+            place.show(node, self.overlay)
 
     def find(self, place: LivePlace, name: bytes) -> Found | None:
         """Return what a name stands for, without a place for it."""
@@ -315,6 +338,7 @@ class BranchHome(Home):
         self.opened = opened
         self.overlay = opened.overlay
         opened.overlay.room.limit = self.quota
+        self.overlay.links_staged = self._show_linked
         self.root.show(opened.overlay.root, opened.overlay)
         self.is_held = opened.is_recovered
         self.half_files.update(opened.overlay.doubtful_files())
@@ -364,39 +388,30 @@ class BranchHome(Home):
     def _find_or_start(self) -> OpenCommit:
         return self.owner.find_or_start(self.ref)
 
-    def settle(self, root: Entry) -> list[tuple[int, bytes]]:
-        """
-        Show the commit that was just made of the overlay.
-
-        What the kernel holds stays true, but for hard links: in a finished commit they are equal
-        files, so the names but one, which are returned, have to be looked up again.
-        """
-        stale: list[tuple[int, bytes]] = []
+    def settle(self, root: Entry) -> None:
+        """Show the commit that was just made of the overlay.  What the kernel holds stays true."""
         overlay = self.overlay
         assert overlay is not None
         for node in [overlay.root, *overlay.root.staged()]:
             place = node.tag
             if isinstance(place, LivePlace) and node.sealed is not None:
-                stale += self._unlink_more_names(place, node)
                 place.show(node.sealed, None)
+                if group_of(node.sealed):
+                    self._linked[group_of(node.sealed)] = place
         self.root.show(root, None)
         self.committed = root
+        self.links = Links(self.trees, root)
         self.half_files.clear()
         self.opened = self.overlay = None
         self.processes.clear()
         self.stored.close()
-        return stale
 
-    @staticmethod
-    def _unlink_more_names(place: LivePlace, node: Node) -> list[tuple[int, bytes]]:
-        """Leave *place* the name that it goes by; return the others."""
+    def _unlinked(self, place: LivePlace) -> list[tuple[int, bytes]]:
+        """Take all its names but its own from the place of a hard-linked file; return them."""
         stale: list[tuple[int, bytes]] = []
-        names = [(node.parent, node.name), *node.more_names] if node.more_names else []
-        for directory, name in names:
-            parent = directory.tag if directory is not None else None
-            if not isinstance(parent, LivePlace) or (parent is place.parent and name == place.name):
-                continue
-            if parent.children.get(name) is place:
+        for *above, name in self.links.paths(place.entry) if place.entry is not None else ():
+            parent = self._known(tuple(above), {})
+            if parent is not None and parent.children.get(name) is place:
                 parent.remove_child(name)
                 stale.append((parent.ino, name))
         return stale
@@ -443,12 +458,14 @@ class BranchHome(Home):
             known = parent.children.get(change.path[-1])
             if known is None:
                 continue
+            stale += self._unlinked(known)
             if change.new is not None and change.new.kind == Kind.DIRECTORY and known.is_directory:
                 outdated[id(known)] = known
                 touched.append(known.ino)
             else:
                 detach(known)
         self.committed = root
+        self.links = Links(self.trees, root)
         self.root.show(root, None)
         for place in outdated.values():
             entry = None if place.is_detached else self.trees.resolve(root, place.path)
@@ -475,6 +492,7 @@ class ScratchHome(Home):
         start = overlay.base if overlay.base is not None else overlay.trees.empty_directory()
         super().__init__(overlay.trees, start)
         self.overlay = overlay
+        overlay.links_staged = self._show_linked
         self.root.show(overlay.root, overlay)
         self.is_sealed = False
 

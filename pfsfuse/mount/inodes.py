@@ -18,6 +18,7 @@ from xxhash import xxh3_64_intdigest
 
 from ..errors import NotFoundError
 from ..trees.entry import Entry
+from ..trees.links import group_of
 from .kernel import Known
 from .places import FrozenPlace, GeneratedPlace, LivePlace, Place
 
@@ -74,7 +75,8 @@ class Inodes:
         """
         if is_directory:
             return FrozenPlace(label, path, entry)
-        key = (label, path, entry)
+        # The names of a hard-linked file are one file.
+        key = (label, () if group_of(entry) else path, entry)
         found = self._frozen_files.get(key)
         if found is None:
             found = self._frozen_files[key] = FrozenPlace(label, path, entry)

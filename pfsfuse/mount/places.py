@@ -262,6 +262,10 @@ class LivePlace(Place):
             return False
         return self.entry == found or (found.kind == Kind.DIRECTORY and self.entry.kind == Kind.DIRECTORY)
 
+    def became(self, node: Node) -> bool:
+        """Say whether *node* was made of what this place shows, and shows it is not told of yet."""
+        return self.node is None and not self.is_detached and node.tag is None and node.origin == self.entry
+
     def attributes(self) -> Attributes:
         shown = self.current
         if shown.node is not None:
@@ -311,6 +315,9 @@ def attributes_of(ino: int, entry: Entry) -> Attributes:
             size = 0
         if kind == _DIRECTORY:
             links = 2
+    if entry.more is not None:
+        # A directory has its own name, its `.`, and the `..` of those in it.
+        links = 2 + entry.more.directories if kind == _DIRECTORY else max(entry.more.names, 1)
     mtime_ns = entry.mtime_ns
     return Attributes(
         ino, TYPES[kind] | entry.mode, links, entry.uid, entry.gid, size, mtime_ns, mtime_ns, rdev
@@ -327,7 +334,7 @@ def attributes_of_node(ino: int, node: Node) -> Attributes:
             rdev = int.from_bytes(node.target, "big")
         else:
             size = len(node.target)
-    links = 2 if isinstance(node, StagedDirectory) else 1 + len(node.more_names)
+    links = 2 + node.directories if isinstance(node, StagedDirectory) else 1 + len(node.more_names)
     return Attributes(
         ino,
         TYPES[node.kind] | node.mode,

@@ -119,7 +119,7 @@ class Requests:
         home = self.commits.branch_of(place) if isinstance(place, LivePlace) else None
         if name != FINISH_XATTR or home is None:
             raise NotSupportedError("there are no extended attributes")
-        await self.commits.finish(home, description=value.decode("utf-8", "replace"), is_request=True)
+        await self.commits.finish(home, description=value.decode("utf-8", "replace"))
 
     def statfs(self, ino: int | None = None) -> Room:
         """*ino*: which part of the tree is meant, where the transport knows that."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from .entry import Entry, marks
+from .entry import Entry, marks, with_more
 from .node import Child, Interior, Leaf
 from .tree import Path, Trees
 
@@ -166,4 +166,7 @@ def _root(directory: Entry | None) -> tuple[list[Child], int]:
 
 
 def _own_attributes(directory: Entry) -> Entry:
-    return msgspec.structs.replace(directory, size=0, files=0, depth=0, data=b"", content=b"")
+    bare = msgspec.structs.replace(directory, size=0, files=0, depth=0, data=b"", content=b"")
+    if bare.more is None:
+        return bare
+    return with_more(bare, msgspec.structs.replace(bare.more, directories=0, linked=0))

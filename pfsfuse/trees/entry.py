@@ -39,6 +39,28 @@ _FILE = int(
 _DIRECTORY = int(Kind.DIRECTORY)
 
 
+class More(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """
+    What few entries have; the others have none of it.
+
+    Nothing of it is content.  A later field is appended and has a default.
+    """
+
+    directories: int = 0
+    """Directory: how many of the entries in it are directories; its link count is two more."""
+    linked: int = 0
+    """Directory: how many names below it, at any depth, have a `group`."""
+    group: int = 0
+    """Hard links: a number that the names of one file have in common, and nothing else in the tree."""
+    names: int = 0
+    """Hard links: how many names the file had when its commit was finished."""
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    """Extended attributes, by name."""
+
+
+NO_MORE = More()
+
+
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
     All about one path but its name.
@@ -65,6 +87,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """See `depth`.  Directory: id of the root node, b"" if it is empty.  Symlink: target.  Device: number."""
     content: bytes
     """32 bytes; see the module."""
+    more: More | None = None
+    """None where all of it would have its default, which is nearly everywhere."""
 
     @property
     def is_directory(self) -> bool:
@@ -87,6 +111,21 @@ def is_same_content(one: Entry | None, other: Entry | None) -> bool:
     if one is None or other is None:
         return one is other
     return one.content == other.content and marks((one,)) == marks((other,))
+
+
+def with_more(entry: Entry, more: More) -> Entry:
+    """Return *entry* with *more*."""
+    return msgspec.structs.replace(entry, more=None if more == NO_MORE else more)
+
+
+def directories_in(entries: Iterable[Entry]) -> int:
+    """Return how many of *entries* are directories."""
+    return len([entry for entry in entries if entry.kind == _DIRECTORY])
+
+
+def linked_in(entries: Iterable[Entry]) -> int:
+    """Return how many hard-linked names *entries* are and have below them."""
+    return sum([entry.more.linked + (entry.more.group != 0) for entry in entries if entry.more is not None])
 
 
 def symlink(target: bytes, *, uid: int, gid: int, mtime_ns: int) -> Entry:

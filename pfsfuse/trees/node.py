@@ -17,6 +17,7 @@ Nothing here is ever changed once it is made: nodes are shared between trees and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
+from operator import attrgetter
 
 import msgspec
 
@@ -47,6 +48,10 @@ class Child(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Names of this directory below the node (directories below them count once)."""
     size: int
     files: int
+    directories: int = 0
+    """How many of the names are directories."""
+    linked: int = 0
+    """See `More.linked`."""
 
 
 class Leaf(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="leaf.1"):
@@ -82,6 +87,26 @@ _directory_decoder: msgspec.msgpack.Decoder[Leaf | Interior] = msgspec.msgpack.D
 _list_decoder = msgspec.msgpack.Decoder(ChunkList)
 
 encode = _encoder.encode
+
+_ENTRY_WITHOUT_MORE = attrgetter(
+    *[field.name for field in msgspec.structs.fields(Entry) if field.name != "more"]
+)
+_CHILD_WITHOUT_MORE = attrgetter("id", "content", "entries", "size", "files")
+
+
+def encode_directory(node: Leaf | Interior) -> bytes:
+    """
+    Return the node as it is stored: what has a default at its end stands without it.
+
+    So a directory has the name that it had before there were such fields.
+    """
+    if isinstance(node, Leaf):
+        entries = [_ENTRY_WITHOUT_MORE(entry) if entry.more is None else entry for entry in node.items]
+        return encode(("leaf.1", node.keys, entries))
+    children = [
+        child if child.directories or child.linked else _CHILD_WITHOUT_MORE(child) for child in node.items
+    ]
+    return encode(("interior.1", node.height, node.keys, children))
 
 
 def decode_directory(data: bytes, object_id: ChunkId) -> Leaf | Interior:

@@ -21,7 +21,7 @@ from xxhash import xxh3_64_intdigest
 from ..errors import NotADirectoryPathError
 from ..ids import ChunkId
 from ..store.objects import ObjectKind, Objects
-from .entry import Entry, Kind
+from .entry import NO_MORE, Entry, Kind, directories_in, linked_in, with_more
 from .levels import Builder, Shape
 from .node import (
     EMPTY_CONTENT,
@@ -29,7 +29,7 @@ from .node import (
     Interior,
     Leaf,
     decode_directory,
-    encode,
+    encode_directory,
     interior_content,
     leaf_content,
 )
@@ -296,16 +296,19 @@ class Trees:
             node = Leaf(keys, entries)
             content = leaf_content(keys, entries)
             count = len(keys)
+            directories, linked = directories_in(entries), linked_in(entries)
         else:
             children: list[Child] = items  # type: ignore[assignment]
             node = Interior(level + 1, keys, children)
             content = interior_content(level + 1, children)
             count = sum([child.entries for child in children])
-        stored = encode(node)
+            directories = sum([child.directories for child in children])
+            linked = sum([child.linked for child in children])
+        stored = encode_directory(node)
         node_id = self.objects.put(stored, ObjectKind.DIRECTORY_NODE)
         self._nodes.put(node_id, node, 1 + len(stored) // _CACHED_UNIT)
-        size = sum([item.size for item in items])
-        return keys[-1], Child(node_id, content, count, size, sum([item.files for item in items]))
+        size, files = sum([item.size for item in items]), sum([item.files for item in items])
+        return keys[-1], Child(node_id, content, count, size, files, directories, linked)
 
 
 class _Plan:
@@ -348,9 +351,13 @@ def _first_end(keys: list[bytes], start: int, stop: int, level: int, spread: int
 
 
 def _with_tree(directory: Entry, height: int, root: Child) -> Entry:
-    return msgspec.structs.replace(
+    made = msgspec.structs.replace(
         directory, depth=height, data=root.id, content=root.content, size=root.size, files=root.files
     )
+    if directory.more is None and not root.directories and not root.linked:
+        return made
+    more = directory.more or NO_MORE
+    return with_more(made, msgspec.structs.replace(more, directories=root.directories, linked=root.linked))
 
 
 def _emptied(directory: Entry) -> Entry:

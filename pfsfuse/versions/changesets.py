@@ -18,6 +18,7 @@ from ..store.objects import Objects
 from ..trees import contents as file_contents
 from ..trees.contents import EMPTY, Contents
 from ..trees.entry import Entry, Kind
+from ..trees.links import without_links
 from ..trees.tree import Trees
 from .overlay import Overlay
 from .staged import Node, StagedDirectory, StagedFile
@@ -172,6 +173,8 @@ def apply_to_tree(trees: Trees, objects: Objects, root: Entry, changes: ChangeSe
                 mode=there.mode, uid=there.uid, gid=there.gid, mtime_ns=change.entry.mtime_ns
             )
             plan.add(Put(change.path, entry))
+        elif isinstance(change, Put):
+            plan.add(Put(change.path, without_links(trees, change.entry)))
         else:
             plan.add(change)
     return trees.apply(root, dict(plan.changes(mtime_ns)), mtime_ns=mtime_ns)

@@ -12,6 +12,7 @@ which nobody may change anything.  No method awaits, so each is atomic among tri
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,8 @@ from ..errors import (
 from ..names import check_element
 from ..store.objects import Objects
 from ..trees.contents import Contents
-from ..trees.entry import Entry, Kind, special, symlink
+from ..trees.entry import NO_MORE, Entry, Kind, special, symlink, with_more
+from ..trees.links import group_of, without_links
 from ..trees.tree import Trees
 from .journal import Journal
 from .quotas import Room, names_of
@@ -59,6 +61,8 @@ class Overlay(StagedTree):
         self.room = Room(self, lambda: self.journal.end)
         """How much may be added; no limit unless somebody sets one."""
         self.is_sealed = False
+        self.links_staged: Callable[[Node], None] = lambda node: None
+        """Told of a node that all names of a hard-linked file of the base were given at once."""
         replay = Replay(self, self.bytes, scratch)
         replay.run(self.journal)
         self.recovered = replay.is_cut_short
@@ -75,7 +79,48 @@ class Overlay(StagedTree):
         if isinstance(found, Node):
             return found
         self._log("up", self.next_number, directory.number, name)
-        return self.do_promote(directory, name, found)
+        node = self.do_promote(directory, name, found)
+        if group_of(found):
+            self._promote_links(node, directory, name, found)
+        return node
+
+    def _promote_links(self, node: Node, directory: StagedDirectory, name: bytes, entry: Entry) -> None:
+        """Have all names of a hard-linked file of the base stand for *node*, which one of them does already."""
+        places = [self.from_base(path) for path in self.links.paths(entry)]
+        for start, way in places:
+            above = start
+            for each in way[:-1]:
+                below = self.promote(above, each)
+                assert isinstance(below, StagedDirectory)
+                above = below
+            if self.lookup(above, way[-1]) == entry:
+                self._log("jn", node.number, above.number, way[-1])
+                self.do_join(node, above, way[-1])
+        if node.more_names:
+            node.group = group_of(entry)
+            self.links_staged(node)
+
+    def _promote_linked(self, directory: StagedDirectory, name: bytes) -> None:
+        """Stage the hard-linked files that *name* stands for, or that have a name below it, before it goes."""
+        found = self.lookup(directory, name)
+        if isinstance(found, Entry) and group_of(found):
+            self.promote(directory, name)
+        if found is None or found.kind != Kind.DIRECTORY or not self.base_has_links:
+            return
+        top = self.promote(directory, name)
+        for paths in list(self.links.groups.values()):
+            for start, way in map(self.from_base, paths):
+                above: Node | None = start
+                while above is not None and above is not top:
+                    above = above.parent
+                if above is top:
+                    for each in way:
+                        start = self.promote(start, each)  # type: ignore[assignment]  # the last is a file
+                    break
+
+    @property
+    def base_has_links(self) -> bool:
+        return self.base is not None and self.base.more is not None and self.base.more.linked > 0
 
     def orphan(self, entry: Entry) -> Node:
         """Return a node for something of the base that has lost its name while somebody has it open."""
@@ -115,6 +160,8 @@ class Overlay(StagedTree):
                 raise NotEmptyError(f"directory {shown(name)} is not empty")
         elif found.kind == Kind.DIRECTORY:
             raise IsADirectoryPathError(f"{shown(name)} is a directory")
+        if isinstance(found, Entry) and group_of(found):
+            found = self.promote(directory, name)
         now = now_ns()
         self._log("rm", directory.number, name, now)
         self.do_remove(directory, name, now)
@@ -129,6 +176,7 @@ class Overlay(StagedTree):
         """Remove a name with everything below it; None if it is not there."""
         found = self.lookup(directory, name)
         if found is not None:
+            self._promote_linked(directory, name)
             now = now_ns()
             self._log("rm", directory.number, name, now)
             self.do_remove(directory, name, now)
@@ -147,6 +195,8 @@ class Overlay(StagedTree):
             return None
         if replaced is not None:
             self.check_replaceable(moving, replaced, new_name)
+            if isinstance(replaced, Entry) and group_of(replaced):
+                replaced = self.promote(target, new_name)
         self.promote(source, name)
         now = now_ns()
         self._log("mv", source.number, name, target.number, new_name, now)
@@ -154,7 +204,7 @@ class Overlay(StagedTree):
         return replaced
 
     def link(self, node: Node, directory: StagedDirectory, name: bytes) -> None:
-        """Give *node* another name; ExistsError.  A finished commit has equal files of such names."""
+        """Give *node* another name; ExistsError."""
         check_element(name)
         if self.lookup(directory, name) is not None:
             raise ExistsError(f"{shown(name)} exists already")
@@ -198,8 +248,11 @@ class Overlay(StagedTree):
     def put_entry(self, directory: StagedDirectory, name: bytes, entry: Entry) -> Found | None:
         """Make *name* stand for something immutable; return what it stood for."""
         check_element(name)
+        entry = without_links(self.trees, entry)
         before = self.lookup(directory, name)
         self.room.take(entry.size - (before.size if isinstance(before, Entry | StagedFile) else 0))
+        if before is not None:
+            self._promote_linked(directory, name)
         now = now_ns()
         self._log("e", directory.number, name, entry, now)
         self.do_put_entry(directory, name, entry, now)
@@ -344,8 +397,21 @@ class Overlay(StagedTree):
         if child is None or isinstance(child, Entry):
             return child
         if not isinstance(child, StagedDirectory):
-            child.sealed = self._sealed_leaf(child)
+            child.sealed = self._with_links(child, self._sealed_leaf(child))
         return child.sealed
+
+    @staticmethod
+    def _with_links(node: Node, entry: Entry) -> Entry:
+        """Have the entries of all names of a file say that they are one."""
+        if not node.more_names:
+            return entry
+        if not node.group:
+            # Random: nothing else in this tree, nor what comes to it from another, may have it.
+            node.group = 1 + secrets.randbits(62)
+        more = entry.more or NO_MORE
+        return with_more(
+            entry, msgspec.structs.replace(more, group=node.group, names=1 + len(node.more_names))
+        )
 
     @staticmethod
     def _sealed_leaf(node: Node) -> Entry:

@@ -132,6 +132,12 @@ class Replay:
     def _redo_ln(self, number: int, parent: int, name: bytes, now: int) -> None:
         self._tree.do_link(self._tree.nodes[number], self._directory(parent), name, now)
 
+    def _redo_jn(self, number: int, parent: int, name: bytes) -> None:
+        node, directory = self._tree.nodes[number], self._directory(parent)
+        if not isinstance(self._tree.lookup(directory, name), Entry):
+            raise ValueError(f"{name!r} is nothing of the base")
+        self._tree.do_join(node, directory, name)
+
     def _redo_xc(self, source: int, name: bytes, target: int, new_name: bytes, now: int) -> None:
         self._tree.do_exchange(self._directory(source), name, self._directory(target), new_name, now)
 

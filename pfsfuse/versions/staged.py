@@ -28,12 +28,14 @@ class Node:
         "atime_ns",
         "ctime_ns",
         "gid",
+        "group",
         "kind",
         "mode",
         "more_names",
         "mtime_ns",
         "name",
         "number",
+        "origin",
         "parent",
         "sealed",
         "tag",
@@ -56,6 +58,10 @@ class Node:
         self.name = b""
         self.more_names: tuple[tuple[StagedDirectory, bytes], ...] = ()
         """Hard links: the other (directory, name) pairs."""
+        self.group = 0
+        """Of a node with several names: what their entries have in common in a finished commit (trees/links.py)."""
+        self.origin: Entry | None = None
+        """The entry of the base that it was made from, if it was."""
         self.sealed: Entry | None = None
         """What the node became when the overlay was sealed."""
         self.tag: object = None
@@ -80,13 +86,17 @@ class Node:
 class StagedDirectory(Node):
     """A directory whose entries changed: an overlay over *base*."""
 
-    __slots__ = ("base", "children")
+    __slots__ = ("base", "base_path", "children", "directories")
 
     def __init__(
         self, number: int, mode: int, uid: int, gid: int, now_ns: int, base: Entry | None = None
     ) -> None:
         super().__init__(number, Kind.DIRECTORY, mode, uid, gid, now_ns)
         self.base = base
+        self.base_path: tuple[bytes, ...] | None = None
+        """Where it stands in the base of the overlay, wherever it was moved since; None: it is not from there."""
+        self.directories = 0 if base is None or base.more is None else base.more.directories
+        """How many of the names stand for directories."""
         self.children: dict[bytes, Node | Entry | None] = {}
         """What differs from the base; None for a name that is gone."""
 

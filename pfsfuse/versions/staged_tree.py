@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from ..errors import IsADirectoryPathError, NotADirectoryPathError, NotEmptyError
 from ..trees.contents import Contents
 from ..trees.entry import Entry, Kind
+from ..trees.links import Links
 from ..trees.tree import Trees
 from .staged import Node, StagedDirectory, StagedFile, StagedLeaf
 
@@ -32,8 +33,13 @@ class StagedTree:
         self.base = base
         start = base if base is not None else trees.empty_directory(mtime_ns=now_ns())
         self.root = StagedDirectory(0, start.mode, start.uid, start.gid, start.mtime_ns, start)
+        self.root.base_path = ()
         self.nodes: dict[int, Node] = {0: self.root}
         """By number, also those that lost their name."""
+        self.links = Links(trees, start)
+        """The hard links of the base."""
+        self._of_base: dict[tuple[bytes, ...], StagedDirectory] = {(): self.root}
+        """Staged directories by where they stand in the base."""
         self.next_number = 1
 
     # Looking
@@ -106,6 +112,7 @@ class StagedTree:
             node = StagedLeaf(
                 number, Kind(entry.kind), entry.mode, entry.uid, entry.gid, entry.mtime_ns, entry.data
             )
+        node.origin = entry
         self._register(node)
         return node
 
@@ -113,7 +120,21 @@ class StagedTree:
         """Put a node in the place of the base's entry *name*."""
         node = self.make_node(entry)
         self._attach(directory, name, node)
+        if isinstance(node, StagedDirectory) and directory.base_path is not None:
+            node.base_path = (*directory.base_path, name)
+            self._of_base.setdefault(node.base_path, node)
         return node
+
+    def do_join(self, node: Node, directory: StagedDirectory, name: bytes) -> None:
+        """Put *node*, which was promoted by another of its names, in the place of the base's entry *name* too."""
+        self._attach(directory, name, node)
+
+    def from_base(self, path: tuple[bytes, ...]) -> tuple[StagedDirectory, tuple[bytes, ...]]:
+        """Return (staged directory, way from it) of what stands at *path* in the base, wherever it is now."""
+        length = len(path) - 1
+        while path[:length] not in self._of_base:
+            length -= 1
+        return self._of_base[path[:length]], path[length:]
 
     @staticmethod
     def do_set_attributes(node: Node, mode: int, uid: int, gid: int, mtime_ns: int, atime_ns: int) -> None:
@@ -153,15 +174,19 @@ class StagedTree:
             node = StagedLeaf(number, kind, mode, uid, gid, now, target)
         self._register(node)
         self._attach(directory, name, node)
+        directory.directories += kind == Kind.DIRECTORY
         self._changed(directory, now)
         return node
 
     def do_remove(self, directory: StagedDirectory, name: bytes, now: int) -> None:
-        found = directory.children.get(name)
+        below = self.trees.lookup(directory.base, name) if directory.base is not None else None
+        found = directory.children.get(name, below)
         if isinstance(found, Node):
             found.take_name(directory, name)
             found.ctime_ns = now
-        if directory.base is not None and self.trees.lookup(directory.base, name) is not None:
+        if found is not None:
+            directory.directories -= found.kind == Kind.DIRECTORY
+        if below is not None:
             directory.children[name] = None
         else:
             directory.children.pop(name, None)
@@ -184,6 +209,7 @@ class StagedTree:
         self.do_remove(source, name, now)
         self.do_remove(target, new_name, now)
         self._attach(target, new_name, node)
+        target.directories += node.kind == Kind.DIRECTORY
         node.ctime_ns = now
 
     def do_link(self, node: Node, directory: StagedDirectory, name: bytes, now: int) -> None:
@@ -201,6 +227,9 @@ class StagedTree:
         other.take_name(target, new_name)
         self._attach(source, name, other)
         self._attach(target, new_name, one)
+        moved = (one.kind == Kind.DIRECTORY) - (other.kind == Kind.DIRECTORY)
+        source.directories -= moved
+        target.directories += moved
         one.ctime_ns = other.ctime_ns = now
         self._changed(source, now)
         self._changed(target, now)
@@ -208,6 +237,7 @@ class StagedTree:
     def do_put_entry(self, directory: StagedDirectory, name: bytes, entry: Entry, now: int) -> None:
         self.do_remove(directory, name, now)
         directory.children[name] = entry
+        directory.directories += entry.kind == Kind.DIRECTORY
 
 
 def now_ns() -> int:

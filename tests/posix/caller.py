@@ -61,8 +61,7 @@ def _shown(status: os.stat_result) -> tuple[Any, ...]:
     size = -1 if kind == stat.S_IFDIR else status.st_size
     rdev = status.st_rdev if is_device else 0
     mode = oct(stat.S_IMODE(status.st_mode))
-    links = 0 if kind == stat.S_IFDIR else status.st_nlink
-    return (_LETTERS[kind], mode, links, status.st_uid, status.st_gid, size, rdev)
+    return (_LETTERS[kind], mode, status.st_nlink, status.st_uid, status.st_gid, size, rdev)
 
 
 # What a batch may ask for: each name is that of a system call, or says what is looked at.
