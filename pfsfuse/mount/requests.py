@@ -121,8 +121,13 @@ class Requests:
             raise NotSupportedError("there are no extended attributes")
         await self.commits.finish(home, description=value.decode("utf-8", "replace"))
 
-    def statfs(self) -> Room:
-        return self.vfs.statfs()
+    def statfs(self, ino: int | None = None) -> Room:
+        """*ino*: which part of the tree is meant, where the transport knows that."""
+        return self.vfs.statfs(ino)
+
+    def writes_through(self, fh: int) -> bool:
+        """Say whether the kernel must not cache what is written to a file that was just opened."""
+        return self.vfs.writes_through(fh)
 
     # Directories
 
