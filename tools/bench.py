@@ -14,19 +14,18 @@ import argparse
 import os
 import random
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.benchmarks.report import Figure, paired, read_file, run, seconds
+from tools.benchmarks import mount
+from tools.benchmarks.report import Figure, paired, run, seconds
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PFS = os.fspath(_ROOT / ".venv" / "bin" / "pfs")
 GIB = 1 << 30
-_SMALL_FILES = 10_000
 _DATUMS = 100
 _IMAGE = "pfs-base"
 
@@ -39,7 +38,6 @@ class Bench:
         self.point = scratch / "pfs"
         self.env = {**os.environ, "PFS_ROOT": os.fspath(scratch / "store")}
         self.big = scratch / "big"
-        self.small = scratch / "small"
         self._serial = 0
 
     def pfs(self, *arguments: str) -> str:
@@ -61,54 +59,14 @@ class Bench:
         return repo / ".commits" / only
 
 
-def _read_uncached(path: Path) -> float:
-    """Read a file of which the kernel holds no page: all of it comes through the mount."""
-    with open(path, "rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return read_file(path)
-
-
 def make_data(bench: Bench) -> None:
-    """A 1 GiB file of which half compresses, and 10,000 files of 1 to 16 KiB in 100 directories."""
+    """A 1 GiB file of which half compresses."""
     draw = random.Random(20261120)
     words = [draw.randbytes(5).hex().encode() for _ in range(5000)]
     with open(bench.big, "wb") as file:
         while file.tell() < GIB:
             file.write(draw.randbytes(512 << 10))
             file.write(b" ".join(draw.choices(words, k=50_000))[: 512 << 10].ljust(512 << 10, b"."))
-    for folder in range(100):
-        path = bench.small / f"d{folder:02}"
-        path.mkdir(parents=True)
-        for number in range(_SMALL_FILES // 100):
-            (path / f"f{number:02}").write_bytes(draw.randbytes(draw.randrange(1024, 16384)))
-
-
-def bench_read(bench: Bench) -> list[Figure]:
-    """Sequential read of a committed 1 GiB file, first and second time, against the same file on the disk."""
-    repo = bench.repo()
-    bench.pfs("put", "file", f"{repo.name}@master:/big", "-f", os.fspath(bench.big))
-    (commit,) = os.listdir(repo / ".commits")
-    committed = repo / ".commits" / commit / "big"
-    first = min(_read_uncached(committed) for _ in range(3))
-    second, ext4 = paired(3, lambda: read_file(committed), lambda: read_file(bench.big))
-    return [
-        Figure(
-            "read 1 GiB, first time",
-            f"{GIB / first / 1e6:.0f} MB/s",
-            f"ext4 cached {GIB / ext4 / 1e6:.0f} MB/s",
-            f"{ext4 / first:.2f}",
-            ">= 300 MB/s",
-            GIB / first >= 300e6,
-        ),
-        Figure(
-            "read 1 GiB, second time",
-            f"{GIB / second / 1e6:.0f} MB/s",
-            f"ext4 cached {GIB / ext4 / 1e6:.0f} MB/s",
-            f"{ext4 / second:.2f}",
-            ">= 0.12 x ext4 and >= 1 GB/s",
-            ext4 / second >= 0.12 and GIB / second >= 1e9,
-        ),
-    ]
 
 
 def bench_put(bench: Bench) -> list[Figure]:
@@ -168,72 +126,6 @@ def _each_new(bench: Bench, work: Callable[[], float]) -> Callable[[], float]:
         return work()
 
     return prepared
-
-
-def bench_small(bench: Bench) -> list[Figure]:
-    """10,000 small files: `cp -r` in, `put file -r`, `tar c` out."""
-
-    def copy_in() -> float:
-        repo = bench.repo()
-        repos.append(repo)
-        return seconds(lambda: run("cp", "-r", bench.small, repo / "master"))
-
-    def copy() -> float:
-        target = bench.scratch / "copy"
-        taken = seconds(lambda: run("cp", "-r", bench.small, target))
-        shutil.rmtree(target)
-        return taken
-
-    def put() -> float:
-        repo = bench.repo()
-        return seconds(
-            lambda: bench.pfs("put", "file", "-r", f"{repo.name}@master:/", "-f", os.fspath(bench.small))
-        )
-
-    def tar(folder: Path) -> float:
-        return seconds(lambda: run("sh", "-c", f"tar c -C '{folder}' . | cat"))
-
-    repos: list[Path] = []
-    cp_ours, cp_ext4 = paired(2, copy_in, copy)
-    put_ours = put()
-    committed = bench.finish(repos[-1])
-    tar_first = tar(committed)
-    tar_second, tar_ext4 = paired(2, lambda: tar(committed), lambda: tar(bench.small))
-    rate = _SMALL_FILES / cp_ours
-    return [
-        Figure(
-            "cp -r of 10,000 files into the mount",
-            f"{rate:.0f} files/s",
-            f"ext4 {_SMALL_FILES / cp_ext4:.0f} files/s",
-            f"{cp_ext4 / cp_ours:.2f}",
-            ">= 1000 files/s",
-            rate >= 1000,
-        ),
-        Figure(
-            "put file -r of the same",
-            f"{_SMALL_FILES / put_ours:.0f} files/s",
-            f"cp -r in {rate:.0f} files/s",
-            f"{cp_ours / put_ours:.2f}",
-            "",
-            True,
-        ),
-        Figure(
-            "tar c of them, first time",
-            f"{_SMALL_FILES / tar_first:.0f} files/s",
-            f"ext4 {_SMALL_FILES / tar_ext4:.0f} files/s",
-            f"{tar_ext4 / tar_first:.2f}",
-            "",
-            True,
-        ),
-        Figure(
-            "tar c of them, second time",
-            f"{_SMALL_FILES / tar_second:.0f} files/s",
-            f"ext4 {_SMALL_FILES / tar_ext4:.0f} files/s",
-            f"{tar_ext4 / tar_second:.2f}",
-            "",
-            True,
-        ),
-    ]
 
 
 def bench_datums(bench: Bench) -> list[Figure]:
@@ -301,10 +193,16 @@ def bench_start(bench: Bench) -> list[Figure]:
     ]
 
 
+def bench_mount(bench: Bench) -> list[Figure]:
+    """Reading, listing and writing through a mount of its own, with the data sets A, B and C."""
+    made = mount.MountBench(bench.scratch, bench.scratch)
+    made.prepare()
+    return [figure for row in mount.ROWS.values() for figure in row(made)]
+
+
 BENCHES: dict[str, Callable[[Bench], list[Figure]]] = {
     "start": bench_start,
-    "read": bench_read,
-    "small": bench_small,
+    "mount": bench_mount,
     "put": bench_put,
     "datums": bench_datums,
 }

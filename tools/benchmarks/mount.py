@@ -45,8 +45,8 @@ class MountBench:
     """A store with A and B in it, and its mount."""
 
     def __init__(self, scratch: Path, data: Path, transport: str | None = None) -> None:
-        self.scratch = scratch
         self.data = data
+        self.scratch = scratch = scratch / "mounting"
         self.point = scratch / "pfs"
         self.env = {**os.environ, "PFS_ROOT": os.fspath(scratch / "store"), "PYTHONPATH": _SOURCES}
         if transport is not None:
@@ -58,8 +58,10 @@ class MountBench:
         done = subprocess.run([*_PFS, *arguments], env=self.env, check=True, capture_output=True, text=True)
         return done.stdout
 
-    def fill(self) -> None:
-        """Put A and B into the store, without a mount."""
+    def prepare(self) -> None:
+        """Make the data sets where they are missing, and put A and B into the store, without a mount."""
+        make_data(self.data)
+        self.scratch.mkdir()
         for name in ("A", "B"):
             self.pfs("create", "repo", name)
         self.pfs("put", "file", "A@master:/A", "-f", os.fspath(self.data / "A"))
@@ -336,8 +338,7 @@ def main() -> int:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pfs-bench-", dir="/var/tmp") as scratch:
         bench = MountBench(Path(scratch), chosen.data or Path(scratch) / "data", chosen.transport)
-        make_data(bench.data)
-        bench.fill()
+        bench.prepare()
         started = time.monotonic()
         for name in chosen.rows or list(ROWS):
             for figure in ROWS[name](bench):
