@@ -19,6 +19,14 @@ class NotSupportedError(errors.ForbiddenError):
     """The operation means nothing here."""
 
 
+class NoAttributeError(errors.NotFoundError):
+    """A file has no extended attribute of this name."""
+
+    def __init__(self, name: bytes) -> None:
+        super().__init__(f"there is no attribute {name!r}")
+        self.name = name
+
+
 class NeverAskError(errors.ForbiddenError):
     """The operation means nothing anywhere in this mount: the kernel need not ask again."""
 
@@ -37,10 +45,12 @@ ERRNO: dict[type[BaseException], int] = {
     errors.FileTooLargeError: errno.EFBIG,
     errors.ConflictError: errno.EBUSY,
     errors.OutOfSpaceError: errno.ENOSPC,
+    errors.QuotaError: errno.EDQUOT,
     errors.UnavailableError: errno.EIO,
     errors.StoreError: errno.EIO,
     NotSupportedError: errno.ENOTSUP,
     NeverAskError: errno.ENOSYS,
+    NoAttributeError: errno.ENODATA,
     errors.PfsError: errno.EIO,
 }
 """The error number of each kind of error; a kind that is not here has that of its base."""

@@ -65,8 +65,13 @@ class Mount:
         *,
         autocommit_s: float = AUTOCOMMIT_S,
         transport: str | None = None,
+        xattrs: bool = False,
     ) -> None:
-        """*transport*: how to talk to the kernel, by its name in transports.py; None is the default."""
+        """
+        *transport*: how to talk to the kernel, by its name in transports.py; None is the default.
+        *xattrs*: keep extended attributes of users, which costs every write a request.
+        """
+        self._xattrs = xattrs
         self.store = store
         self.point = point
         self.trees = Trees(store.chunks)
@@ -92,7 +97,7 @@ class Mount:
         self.vfs.upper.status = lambda: msgspec.json.format(msgspec.json.encode(self.status())) + b"\n"
         await trio.to_thread.run_sync(self.vfs.upper.recover)
         prepare_point(self.point)
-        requests = Requests(self.vfs, self.commits)
+        requests = Requests(self.vfs, self.commits, xattrs=self._xattrs)
         self.transport.mount(self.point, requests, source=FSNAME, subtype=SUBTYPE)
         is_clean = False
         try:
@@ -138,6 +143,9 @@ class Mount:
                 await self._rest()
 
     async def _rest(self) -> None:
+        with self.store.read() as txn:
+            if txn.condemned().packs:
+                self.commits.let_go_of_stored()
         # Here in the loop no handler is half done; what threads do holds by itself.
         settle = self.store.resting()
         try:

@@ -60,6 +60,9 @@ _CHUNK_CACHE_BYTES = 32 << 20
 
 _DECODERS = 2
 
+_NEAR_QUOTA = 64 << 20
+"""Bytes of room from which on files are written around the kernel's cache."""
+
 _UNASKED_BYTES = 128 << 10
 """Larger files are given to the kernel as it asks for them."""
 
@@ -263,7 +266,7 @@ class Vfs:
             raise _read_only(place)
         if fh is not None:
             self._refuse_cut(self.handles.get(fh, FileHandle))
-        overlay = await self._begin_at(place)
+        overlay = await self.begin_at(place)
         if changed.size is not None:
             if place.is_directory:
                 raise IsADirectoryPathError("a directory has no length to set")
@@ -318,8 +321,33 @@ class Vfs:
             raise InvalidNameError("not a symbolic link")
         return entry.data
 
-    def statfs(self) -> Room:
-        """Return the room of the disk that the store is on; looked up once a second."""
+    def statfs(self, ino: int | None = None) -> Room:
+        """Return the room that a repo's quota leaves at *ino*, else that of the disk, looked up once a second."""
+        disk = self._disk_room()
+        place = self.inodes.place(ino) if ino is not None else None
+        home = place.home if isinstance(place, LivePlace) else None
+        if not isinstance(home, BranchHome) or home.quota is None:
+            return disk
+        if home.overlay is not None:
+            home.overlay.room.sum_up()
+        blocks = -(-home.quota // disk.block)
+        free = min((home.room or 0) // disk.block, disk.available)
+        return Room(disk.block, blocks, free, free, disk.files, disk.files_free)
+
+    def writes_through(self, fh: int) -> bool:
+        """
+        Say whether writes to a file that was just opened must reach us at once, around the kernel's cache.
+
+        That is so near a quota: who writes beyond it is told by write(2), as on other file systems,
+        and not only when the file is closed.
+        """
+        handle = self.handles.get(fh, FileHandle)
+        home = handle.place.home if isinstance(handle.place, LivePlace) else None
+        if not handle.writable or not isinstance(home, BranchHome) or home.quota is None:
+            return False
+        return (home.room or 0) < _NEAR_QUOTA
+
+    def _disk_room(self) -> Room:
         now = time.monotonic()
         if self._room is None or now - self._room[0] > 1.0:
             disk = os.statvfs(self.store.root)
@@ -535,7 +563,7 @@ class Vfs:
         handle.used_at = time.monotonic()
         handle.is_saved = False
         place.home.written_by(handle.pid)
-        file = place.home.stage_file(place, await self._begin_at(place))
+        file = place.home.stage_file(place, await self.begin_at(place))
         target = place.current.overlay_of_node()
         try:
             if place.follows is None:
@@ -549,7 +577,7 @@ class Vfs:
         return len(data)
 
     @staticmethod
-    async def _begin_at(place: LivePlace) -> Overlay:
+    async def begin_at(place: LivePlace) -> Overlay:
         """Do as `begin`, but open no commit for a file that has lost its name: no commit would have it."""
         current = place.current
         if isinstance(place.home, BranchHome) and current.is_detached and current.overlay is not None:

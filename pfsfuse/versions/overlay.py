@@ -30,10 +30,11 @@ from ..errors import (
 from ..names import check_element
 from ..store.objects import Objects
 from ..trees.contents import Contents
-from ..trees.entry import NO_MORE, Entry, Kind, special, symlink, with_more
+from ..trees.entry import NO_MORE, Entry, Kind, More, special, symlink, with_more
 from ..trees.links import group_of, without_links
 from ..trees.tree import Trees
 from .journal import Journal
+from .quotas import Room, names_of
 from .replay import IN_GOOD_ORDER, Replay
 from .staged import SMALL, Node, StagedDirectory, StagedFile, StagedLeaf
 from .staged_bytes import StagedBytes, remove_scratch
@@ -57,9 +58,9 @@ class Overlay(StagedTree):
         self.scratch = scratch
         self.journal = Journal(scratch / "journal")
         self.bytes = StagedBytes(objects, self.journal, scratch)
+        self.room = Room(self, lambda: self.journal.end)
+        """How much may be added; no limit unless somebody sets one."""
         self.is_sealed = False
-        self.links_staged: Callable[[Node], None] = lambda node: None
-        """Told of a node that all names of a hard-linked file of the base were given at once."""
         replay = Replay(self, self.bytes, scratch)
         replay.run(self.journal)
         self.recovered = replay.is_cut_short
@@ -95,7 +96,7 @@ class Overlay(StagedTree):
                 self.do_join(node, above, way[-1])
         if node.more_names:
             node.group = group_of(entry)
-            self.links_staged(node)
+            self.links_changed(node)
 
     def _promote_linked(self, directory: StagedDirectory, name: bytes) -> None:
         """Stage the hard-linked files that *name* stands for, or that have a name below it, before it goes."""
@@ -139,6 +140,8 @@ class Overlay(StagedTree):
         check_element(name)
         if self.lookup(directory, name) is not None:
             raise ExistsError(f"{shown(name)} exists already")
+        if kind is Kind.SYMLINK:
+            self.room.take(len(target))
         now = now_ns()
         self._log("new", self.next_number, directory.number, name, int(kind), mode, uid, gid, now, target)
         return self.do_create(directory, name, kind, mode, uid, gid, now, target)
@@ -203,6 +206,8 @@ class Overlay(StagedTree):
         check_element(name)
         if self.lookup(directory, name) is not None:
             raise ExistsError(f"{shown(name)} exists already")
+        if isinstance(node, StagedFile):
+            self.room.take(node.size)
         now = now_ns()
         self._log("ln", node.number, directory.number, name, now)
         self.do_link(node, directory, name, now)
@@ -238,11 +243,18 @@ class Overlay(StagedTree):
         self._log("at", node.number, *attributes)
         self.do_set_attributes(node, *attributes)
 
+    def set_xattrs(self, node: Node, xattrs: tuple[tuple[bytes, bytes], ...]) -> None:
+        """Have *node* have these extended attributes, sorted by name."""
+        now = now_ns()
+        self._log("xa", node.number, xattrs, now)
+        self.do_set_xattrs(node, xattrs, now)
+
     def put_entry(self, directory: StagedDirectory, name: bytes, entry: Entry) -> Found | None:
         """Make *name* stand for something immutable; return what it stood for."""
         check_element(name)
         entry = without_links(self.trees, entry)
         before = self.lookup(directory, name)
+        self.room.take(entry.size - (before.size if isinstance(before, Entry | StagedFile) else 0))
         if before is not None:
             self._promote_linked(directory, name)
         now = now_ns()
@@ -256,19 +268,26 @@ class Overlay(StagedTree):
         return self.bytes.read(file, offset, length)
 
     def write(self, file: StagedFile, offset: int, data: bytes | memoryview) -> None:
+        self._take_room(file, offset + len(data))
         self.bytes.write(file, offset, data, now_ns())
 
     def truncate(self, file: StagedFile, size: int) -> None:
         """Change the length; journaled at once, since no close need follow."""
+        self._take_room(file, size)
         self.bytes.truncate(file, size, now_ns())
         self.save(file)
         self.bytes.rest(file)
 
     def append_contents(self, file: StagedFile, more: Contents) -> None:
         """Add bytes at the end, as one step, and journal it."""
+        self._take_room(file, file.size + more.size)
         self.bytes.append_contents(file, more, now_ns())
         self.save(file)
         self.bytes.rest(file)
+
+    def _take_room(self, file: StagedFile, size: int) -> None:
+        if size > file.size and self.room.limit is not None:
+            self.room.take((size - file.size) * names_of(file))
 
     def save(self, file: StagedFile) -> None:
         """Journal the bytes of a file: they survive the end of this process from now on."""
@@ -334,6 +353,12 @@ class Overlay(StagedTree):
         )
         return list(dict.fromkeys(changed))
 
+    def forget_ingested(self) -> None:
+        """Have all bytes stored again when the tree is sealed: nobody may hold them until then (store/holds.py)."""
+        for node in self.nodes.values():
+            if isinstance(node, StagedFile) and node.is_changed:
+                node.sealed_version = -1
+
     def ingest_step(self, file: StagedFile) -> tuple[int, Callable[[], Contents]]:
         """Return (version, function that stores the bytes in any thread); give the result to `ingested`."""
         return file.version, self.bytes.ingest(file)
@@ -362,6 +387,9 @@ class Overlay(StagedTree):
             changes = {name: self._seal(child) for name, child in directory.children.items()}
             base = directory.base if directory.base is not None else self.trees.empty_directory()
             updated = self.trees.update(base, changes) if changes else base
+            more = updated.more or NO_MORE
+            if more.xattrs != directory.xattrs:
+                updated = with_more(updated, msgspec.structs.replace(more, xattrs=directory.xattrs))
             directory.sealed = msgspec.structs.replace(
                 updated,
                 mode=directory.mode,
@@ -376,21 +404,19 @@ class Overlay(StagedTree):
         if child is None or isinstance(child, Entry):
             return child
         if not isinstance(child, StagedDirectory):
-            child.sealed = self._with_links(child, self._sealed_leaf(child))
+            child.sealed = self._with_more(child, self._sealed_leaf(child))
         return child.sealed
 
     @staticmethod
-    def _with_links(node: Node, entry: Entry) -> Entry:
-        """Have the entries of all names of a file say that they are one."""
+    def _with_more(node: Node, entry: Entry) -> Entry:
+        """Return the entry with extended attributes; those of all names of a file say that they are one."""
         if not node.more_names:
-            return entry
+            return with_more(entry, More(xattrs=node.xattrs)) if node.xattrs else entry
         if not node.group:
             # Random: nothing else in this tree, nor what comes to it from another, may have it.
             node.group = 1 + secrets.randbits(62)
-        more = entry.more or NO_MORE
-        return with_more(
-            entry, msgspec.structs.replace(more, group=node.group, names=1 + len(node.more_names))
-        )
+        names = 1 + len(node.more_names)
+        return with_more(entry, More(group=node.group, names=names, xattrs=node.xattrs))
 
     @staticmethod
     def _sealed_leaf(node: Node) -> Entry:

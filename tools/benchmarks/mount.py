@@ -45,12 +45,13 @@ class MountBench:
     """A store with A and B in it, and its mount."""
 
     def __init__(self, scratch: Path, data: Path, transport: str | None = None) -> None:
+        self.scratch = scratch
         self.data = data
-        self.scratch = scratch = scratch / "mounting"
         self.point = scratch / "pfs"
         self.env = {**os.environ, "PFS_ROOT": os.fspath(scratch / "store"), "PYTHONPATH": _SOURCES}
         if transport is not None:
             self.env["PFS_TRANSPORT"] = transport
+        self._is_filled = False
         self._process: subprocess.Popen[bytes] | None = None
         self._serial = 0
 
@@ -58,10 +59,11 @@ class MountBench:
         done = subprocess.run([*_PFS, *arguments], env=self.env, check=True, capture_output=True, text=True)
         return done.stdout
 
-    def prepare(self) -> None:
-        """Make the data sets where they are missing, and put A and B into the store, without a mount."""
-        make_data(self.data)
-        self.scratch.mkdir()
+    def fill(self) -> None:
+        """Put A and B into the store, without a mount, the first time that it is mounted."""
+        if self._is_filled:
+            return
+        self._is_filled = True
         for name in ("A", "B"):
             self.pfs("create", "repo", name)
         self.pfs("put", "file", "A@master:/A", "-f", os.fspath(self.data / "A"))
@@ -70,6 +72,7 @@ class MountBench:
     @contextmanager
     def mounted(self) -> Iterator[Path]:
         """The mount point, with a process that knows nothing yet."""
+        self.fill()
         ready, child = os.pipe()
         arguments = ["mount", os.fspath(self.point), "--autocommit", "off", "--ready-fd", str(child)]
         with open(self.scratch / "mount.log", "ab") as log:
@@ -338,7 +341,7 @@ def main() -> int:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pfs-bench-", dir="/var/tmp") as scratch:
         bench = MountBench(Path(scratch), chosen.data or Path(scratch) / "data", chosen.transport)
-        bench.prepare()
+        make_data(bench.data)
         started = time.monotonic()
         for name in chosen.rows or list(ROWS):
             for figure in ROWS[name](bench):
