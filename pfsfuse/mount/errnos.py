@@ -27,6 +27,10 @@ class NoAttributeError(errors.NotFoundError):
         self.name = name
 
 
+class TooSmallError(errors.PfsError):
+    """The caller's buffer is too small for an extended attribute."""
+
+
 class NeverAskError(errors.ForbiddenError):
     """The operation means nothing anywhere in this mount: the kernel need not ask again."""
 
@@ -50,6 +54,7 @@ ERRNO: dict[type[BaseException], int] = {
     NotSupportedError: errno.ENOTSUP,
     NeverAskError: errno.ENOSYS,
     NoAttributeError: errno.ENODATA,
+    TooSmallError: errno.ERANGE,
     errors.PfsError: errno.EIO,
 }
 """The error number of each kind of error; a kind that is not here has that of its base."""
