@@ -20,6 +20,7 @@ the bases, one per thing a caller can do differently, and the few that several m
     ├── FileTooLargeError      more bytes than a file can have             EFBIG
     ├── ConflictError          someone else was faster, or is at work      EBUSY
     ├── OutOfSpaceError        the disk is full                            ENOSPC
+    │   └── QuotaError         the repo may not have more                  EDQUOT
     ├── UnavailableError       a process that is needed does not answer    EIO
     └── StoreError             what is on disk is not what was written     EIO
 """
@@ -97,6 +98,10 @@ class ConflictError(PfsError):
 
 class OutOfSpaceError(PfsError):
     """The disk under the store is full.  Nothing half-written is visible; free space and retry."""
+
+
+class QuotaError(OutOfSpaceError):
+    """The quota of the repo would be exceeded (versions/quotas.py)."""
 
 
 class UnavailableError(PfsError):

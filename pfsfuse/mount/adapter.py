@@ -226,6 +226,9 @@ class Adapter(pyfuse3.Operations):
 
     # Files
 
+    def _opened(self, fh: int) -> FileInfo:
+        return FileInfo(fh=FileHandleT(fh), keep_cache=True, direct_io=self._do.writes_through(fh))
+
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
         with errno_for("open", inode):
             if flags & os.O_TRUNC:
@@ -233,7 +236,7 @@ class Adapter(pyfuse3.Operations):
                 fh = await self._do.open_empty(inode, flags, _caller(ctx))
             else:
                 fh = self._do.open(inode, flags, _caller(ctx))
-            return FileInfo(fh=FileHandleT(fh), keep_cache=True)
+            return self._opened(fh)
         raise AssertionError
 
     async def create(
@@ -241,7 +244,7 @@ class Adapter(pyfuse3.Operations):
     ) -> tuple[FileInfo, EntryAttributes]:
         with errno_for("create", parent_inode, name):
             fh, made = await self._do.create(parent_inode, name, mode & ~ctx.umask, flags, _caller(ctx))
-            return FileInfo(fh=FileHandleT(fh), keep_cache=True), _entry(made)
+            return self._opened(fh), _entry(made)
         raise AssertionError
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:

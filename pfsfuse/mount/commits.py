@@ -336,6 +336,13 @@ class Commits:
         await trio.to_thread.run_sync(self.store.flush)
         return root
 
+    def let_go_of_stored(self) -> None:
+        """End the holds of open commits whose bytes are stored; they are stored again when they are finished."""
+        for home in self.vfs.upper.homes.values():
+            if home.overlay is not None and not home.finish_lock.locked():
+                home.overlay.forget_ingested()
+                home.stored.close()
+
     async def _ingest(self, home: BranchHome) -> None:
         """Put the bytes of changed files into the store while writers go on; what changes again waits for the gate."""
         overlay = home.overlay
@@ -446,6 +453,11 @@ class Commits:
 
     async def refresh_all(self, touched: Sequence[tuple[Table, bytes]]) -> None:
         """Show what the change log names."""
+        changed_repos = {key for table, key in touched if table is Table.REPOS}
+        with self.store.read() as txn:
+            for home in list(self.vfs.upper.homes.values()) if changed_repos else ():
+                found = find_repo(txn, home.ref.repo)
+                home.set_quota(found.quota_bytes if found is not None else None)
         keys = {key for table, key in touched if table is Table.BRANCHES}
         await self.refresh(
             [

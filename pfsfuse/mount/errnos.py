@@ -49,6 +49,7 @@ ERRNO: dict[type[BaseException], int] = {
     errors.FileTooLargeError: errno.EFBIG,
     errors.ConflictError: errno.EBUSY,
     errors.OutOfSpaceError: errno.ENOSPC,
+    errors.QuotaError: errno.EDQUOT,
     errors.UnavailableError: errno.EIO,
     errors.StoreError: errno.EIO,
     NotSupportedError: errno.ENOTSUP,

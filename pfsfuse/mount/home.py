@@ -313,6 +313,7 @@ class BranchHome(Home):
         root: Entry,
         *,
         writable: bool,
+        quota: int | None,
         forget_later: Callable[[list[tuple[int, bytes]]], None],
     ) -> None:
         """*forget_later* takes (directory inode, name) pairs that the kernel has to look up again."""
@@ -321,6 +322,8 @@ class BranchHome(Home):
         self.owner = owner
         self.ref = ref
         self.writable = writable
+        self.quota = quota
+        """The most bytes that the branch may have; None: any number."""
         self.committed = root
         """The tree that is shown when nothing is staged."""
         self.opened: OpenCommit | None = None
@@ -340,10 +343,26 @@ class BranchHome(Home):
         self.opened = opened
         self.overlay = opened.overlay
         self.overlay.links_changed = self._show_linked
+        opened.overlay.room.limit = self.quota
         self.root.show(opened.overlay.root, opened.overlay)
         self.is_held = opened.is_recovered
         self.half_files.update(opened.overlay.doubtful_files())
         self.changed_at = time.monotonic()
+
+    @property
+    def room(self) -> int | None:
+        """How many bytes may be added; None: any number."""
+        if self.quota is None:
+            return None
+        if self.overlay is not None:
+            return self.overlay.room.left
+        return max(0, self.quota - self.committed.size)
+
+    def set_quota(self, quota: int | None) -> None:
+        """Have another quota hold from now on."""
+        self.quota = quota
+        if self.overlay is not None:
+            self.overlay.room.limit = quota
 
     def written_by(self, pid: int) -> None:
         self.processes.add(pid)

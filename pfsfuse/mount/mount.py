@@ -46,10 +46,10 @@ _READ_AHEAD_KIB = 1024
 
 _FREE_READERS_EVERY_S = 60.0
 
-MOST_INODES = 200_000
+MOST_INODES = 120_000
 """What the kernel may know at a time, more or less; each takes about a KiB here, and as much in the kernel."""
 
-_LET_GO_EVERY_S = 0.5
+_LET_GO_EVERY_S = 0.25
 _LET_GO_AT_ONCE = 1000
 _SWITCH_S = 0.0005
 """A thread that stores files gives the interpreter back so soon: somebody waits for each request."""
@@ -143,6 +143,9 @@ class Mount:
                 await self._rest()
 
     async def _rest(self) -> None:
+        with self.store.read() as txn:
+            if txn.condemned().packs:
+                self.commits.let_go_of_stored()
         # Here in the loop no handler is half done; what threads do holds by itself.
         settle = self.store.resting()
         try:
@@ -191,6 +194,7 @@ class Mount:
             "started": self.started_at,
             "inodes": len(self.vfs.inodes),
             "handles": len(self.vfs.handles),
+            "listings": self.vfs.listings,
             "read_bytes": self.store.chunks.read_bytes,
             "open_commits": [
                 {

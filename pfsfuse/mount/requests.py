@@ -136,8 +136,13 @@ class Requests:
             self._noted(ino, caller)
             await self._xattrs.set(ino, name, value, flags)
 
-    def statfs(self) -> Room:
-        return self.vfs.statfs()
+    def statfs(self, ino: int | None = None) -> Room:
+        """*ino*: which part of the tree is meant, where the transport knows that."""
+        return self.vfs.statfs(ino)
+
+    def writes_through(self, fh: int) -> bool:
+        """Say whether the kernel must not cache what is written to a file that was just opened."""
+        return self.vfs.writes_through(fh)
 
     # Directories
 

@@ -34,7 +34,7 @@ from ..versions.commits import list_commits, newest_good, resolve
 from ..versions.model import BranchRef, Commit
 from ..versions.owner import Owner
 from ..versions.projects import create_project, projects
-from ..versions.repos import create_repo, delete_project, delete_repo, find_repo, repos
+from ..versions.repos import create_repo, delete_project, delete_repo, find_repo, repo, repos
 from .home import BranchHome
 from .inodes import Inodes
 from .places import FrozenPlace, GeneratedPlace, Place, TextPlace
@@ -79,12 +79,14 @@ class UpperTree:
             with self.store.read() as txn:
                 line = branch(txn, ref.repo, ref.branch)
                 good = newest_good(txn, line)
+                quota = repo(txn, ref.repo).quota_bytes
             root = good.root if good is not None and good.root is not None else self._empty(line.created_ns)
             found = BranchHome(
                 self.owner,
                 ref,
                 root,
                 writable=not line.provenance,
+                quota=quota,
                 forget_later=lambda names: self.forget_later(names),
             )
             self.homes[ref] = found

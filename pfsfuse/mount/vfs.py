@@ -55,10 +55,13 @@ from .upper import UpperTree
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
-_CHUNK_CACHE_BYTES = 64 << 20
+_CHUNK_CACHE_BYTES = 32 << 20
 """Decoded chunks kept for all open files; the kernel has its own cache of what was read."""
 
 _DECODERS = 2
+
+_NEAR_QUOTA = 64 << 20
+"""Bytes of room from which on files are written around the kernel's cache."""
 
 _UNASKED_BYTES = 128 << 10
 """Larger files are given to the kernel as it asks for them."""
@@ -110,6 +113,8 @@ class Vfs:
         self.handles = Handles()
         self._chunks: Recent[bytes] = Recent(_CHUNK_CACHE_BYTES)
         self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="pfs-decode")
+        self.listings = 0
+        """How often the names of a directory were asked for."""
         self._room: tuple[float, Room] | None = None
 
     # Finding places
@@ -196,6 +201,7 @@ class Vfs:
 
     def _at(self, fh: int, position: int) -> DirectoryHandle:
         """Return the handle of a directory, which will go on at *position*."""
+        self.listings += 1
         handle = self.handles.get(fh, DirectoryHandle)
         if position != handle.position:
             handle.restart(self._names(handle.place))
@@ -315,8 +321,33 @@ class Vfs:
             raise InvalidNameError("not a symbolic link")
         return entry.data
 
-    def statfs(self) -> Room:
-        """Return the room of the disk that the store is on; looked up once a second."""
+    def statfs(self, ino: int | None = None) -> Room:
+        """Return the room that a repo's quota leaves at *ino*, else that of the disk, looked up once a second."""
+        disk = self._disk_room()
+        place = self.inodes.place(ino) if ino is not None else None
+        home = place.home if isinstance(place, LivePlace) else None
+        if not isinstance(home, BranchHome) or home.quota is None:
+            return disk
+        if home.overlay is not None:
+            home.overlay.room.sum_up()
+        blocks = -(-home.quota // disk.block)
+        free = min((home.room or 0) // disk.block, disk.available)
+        return Room(disk.block, blocks, free, free, disk.files, disk.files_free)
+
+    def writes_through(self, fh: int) -> bool:
+        """
+        Say whether writes to a file that was just opened must reach us at once, around the kernel's cache.
+
+        That is so near a quota: who writes beyond it is told by write(2), as on other file systems,
+        and not only when the file is closed.
+        """
+        handle = self.handles.get(fh, FileHandle)
+        home = handle.place.home if isinstance(handle.place, LivePlace) else None
+        if not handle.writable or not isinstance(home, BranchHome) or home.quota is None:
+            return False
+        return (home.room or 0) < _NEAR_QUOTA
+
+    def _disk_room(self) -> Room:
         now = time.monotonic()
         if self._room is None or now - self._room[0] > 1.0:
             disk = os.statvfs(self.store.root)

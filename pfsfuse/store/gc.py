@@ -23,11 +23,12 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..errors import OutOfSpaceError, StoreError
-from ..ids import ChunkId
+from ..ids import ChunkId, chunk_id
+from . import codec
 from .census import Census, PackCount, slices_of_objects
 from .holds import Holder, holders_before
 from .index import Table
@@ -145,7 +146,16 @@ def _is_locked(pack: PackFile) -> bool:
 class Sweep:
     """Steps 4 to 6, for packs that are condemned and that nobody may add to any more."""
 
-    def __init__(self, store: Store, census: Census, swept: Swept) -> None:
+    def __init__(
+        self,
+        store: Store,
+        census: Census,
+        swept: Swept,
+        *,
+        thin: Callable[[bytes], bytes] = lambda batch: batch,
+    ) -> None:
+        """*thin* is given every batch of the journal of refs, and returns what is kept of it."""
+        self._thin = thin
         self._store = store
         self._census = census
         self._swept = swept
@@ -220,6 +230,8 @@ class Sweep:
                 for records in _slices(listed[0]):
                     for record, place in self._needed(pack, records):
                         payload = read_record(file, pack, record)
+                        if record.kind == JOURNAL:
+                            record, payload = self._thinned(record, payload)
                         self._move(record, payload, place)
         except StoreError as error:
             self._swept.damage.append(f"{error}; the pack is left as it is; run `pfs fsck`")
@@ -248,6 +260,13 @@ class Sweep:
                 if place == here and self._census.is_needed(pack.number, record.offset):
                     found.append((record, place))
         return found
+
+    def _thinned(self, record: Record, payload: bytes) -> tuple[Record, bytes]:
+        batch = codec.decode(record.codec, payload, record.raw)
+        kept = self._thin(batch)
+        if kept == batch:
+            return record, payload
+        return Record(JOURNAL, codec.Codec.RAW, chunk_id(kept), len(kept), 0, len(kept)), kept
 
     def _move(self, record: Record, payload: bytes, place: bytes | None) -> None:
         location = self._store.chunks.move(record, payload)

@@ -171,6 +171,10 @@ class Store:
         """
         return self.chunks.holds.hold()
 
+    def hold_on(self) -> None:
+        """Hold until the process rests or ends, as a put does: for who takes something out of trees first."""
+        self.chunks.holds.hold_by_put()
+
     def rest(self) -> None:
         """Have gc wait no longer for what was put outside of `hold` blocks; see `resting`."""
         self.resting()()

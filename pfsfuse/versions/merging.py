@@ -38,6 +38,8 @@ from .commits import (
     start_commit,
 )
 from .model import Branch, BranchRef, Commit
+from .quotas import refuse_over_quota
+from .repos import repo as find_repo
 
 _SHOWN = 20
 """Conflicts that an error names."""
@@ -143,15 +145,17 @@ def merge_branch(
     `plan_merge` raises.
     """
     while True:
-        plan = plan_merge(store, trees, repo, source, target, favour=favour or Side.OURS)
-        if plan.is_done:
-            return None
-        if plan.merged.conflicts and favour is None:
-            raise MergeConflictError(f"{repo}@{source}", target, plan.merged.conflicts)
-        try:
-            return _write(store, plan, description or f"Merge {source}")
-        except StaleHeadError:
-            continue
+        # What is taken out of the source's tree must not be swept before the commit names it.
+        with store.hold():
+            plan = plan_merge(store, trees, repo, source, target, favour=favour or Side.OURS)
+            if plan.is_done:
+                return None
+            if plan.merged.conflicts and favour is None:
+                raise MergeConflictError(f"{repo}@{source}", target, plan.merged.conflicts)
+            try:
+                return _write(store, plan, description or f"Merge {source}")
+            except StaleHeadError:
+                continue
 
 
 def _write(store: Store, plan: Plan, description: str) -> Commit:
@@ -160,6 +164,8 @@ def _write(store: Store, plan: Plan, description: str) -> Commit:
         line = branch(txn, ref.repo, ref.branch)
         if line.head != plan.head:
             raise StaleHeadError(ref, plan.head, line.head)
+        good = newest_good(txn, line)
+        refuse_over_quota(find_repo(txn, ref.repo), good.root if good is not None else None, plan.merged.root)
         started = start_commit(txn, ref.repo, ref.branch, description=description, merged=plan.source.id)
         return finish_commit(txn, started.ref, plan.merged.root)
 

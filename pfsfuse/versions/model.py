@@ -50,6 +50,8 @@ class Repo(msgspec.Struct, frozen=True, omit_defaults=True, rename={"created_ns"
     description: str = ""
     autocommit_s: float | None = None
     """Seconds of quiet after which the mount finishes its commit; negative: never; None: the mount's default."""
+    quota_bytes: int | None = None
+    """The most that a branch's tree may have (quotas.py)."""
 
 
 class BranchRef(msgspec.Struct, frozen=True, array_like=True):
@@ -144,6 +146,8 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     """The branches that its finish moved to it."""
     merged: CommitId | None = None
     """What was merged into it, beside its parent (merging.py); it may have been taken away since."""
+    purged_ns: int | None = None
+    """When something was last removed from it for good (purge.py)."""
 
     @property
     def is_finished(self) -> bool:

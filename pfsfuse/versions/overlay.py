@@ -35,6 +35,7 @@ from ..trees.holes import hole_bytes
 from ..trees.links import group_of, without_links
 from ..trees.tree import Trees
 from .journal import Journal
+from .quotas import Room, names_of
 from .replay import IN_GOOD_ORDER, Replay
 from .staged import SMALL, Node, StagedDirectory, StagedFile, StagedLeaf
 from .staged_bytes import StagedBytes, remove_scratch
@@ -58,6 +59,8 @@ class Overlay(StagedTree):
         self.scratch = scratch
         self.journal = Journal(scratch / "journal")
         self.bytes = StagedBytes(objects, self.journal, scratch)
+        self.room = Room(self, lambda: self.journal.end)
+        """How much may be added; no limit unless somebody sets one."""
         self.is_sealed = False
         replay = Replay(self, self.bytes, scratch)
         replay.run(self.journal)
@@ -138,6 +141,8 @@ class Overlay(StagedTree):
         check_element(name)
         if self.lookup(directory, name) is not None:
             raise ExistsError(f"{shown(name)} exists already")
+        if kind is Kind.SYMLINK:
+            self.room.take(len(target))
         now = now_ns()
         self._log("new", self.next_number, directory.number, name, int(kind), mode, uid, gid, now, target)
         return self.do_create(directory, name, kind, mode, uid, gid, now, target)
@@ -202,6 +207,8 @@ class Overlay(StagedTree):
         check_element(name)
         if self.lookup(directory, name) is not None:
             raise ExistsError(f"{shown(name)} exists already")
+        if isinstance(node, StagedFile):
+            self.room.take(node.size)
         now = now_ns()
         self._log("ln", node.number, directory.number, name, now)
         self.do_link(node, directory, name, now)
@@ -248,6 +255,7 @@ class Overlay(StagedTree):
         check_element(name)
         entry = without_links(self.trees, entry)
         before = self.lookup(directory, name)
+        self.room.take(entry.size - (before.size if isinstance(before, Entry | StagedFile) else 0))
         if before is not None:
             self._promote_linked(directory, name)
         now = now_ns()
@@ -261,19 +269,26 @@ class Overlay(StagedTree):
         return self.bytes.read(file, offset, length)
 
     def write(self, file: StagedFile, offset: int, data: bytes | memoryview) -> None:
+        self._take_room(file, offset + len(data))
         self.bytes.write(file, offset, data, now_ns())
 
     def truncate(self, file: StagedFile, size: int) -> None:
         """Change the length; journaled at once, since no close need follow."""
+        self._take_room(file, size)
         self.bytes.truncate(file, size, now_ns())
         self.save(file)
         self.bytes.rest(file)
 
     def append_contents(self, file: StagedFile, more: Contents) -> None:
         """Add bytes at the end, as one step, and journal it."""
+        self._take_room(file, file.size + more.size)
         self.bytes.append_contents(file, more, now_ns())
         self.save(file)
         self.bytes.rest(file)
+
+    def _take_room(self, file: StagedFile, size: int) -> None:
+        if size > file.size and self.room.limit is not None:
+            self.room.take((size - file.size) * names_of(file))
 
     def save(self, file: StagedFile) -> None:
         """Journal the bytes of a file: they survive the end of this process from now on."""
@@ -338,6 +353,12 @@ class Overlay(StagedTree):
             if isinstance(node, StagedFile) and node.sealed_version != node.version
         )
         return list(dict.fromkeys(changed))
+
+    def forget_ingested(self) -> None:
+        """Have all bytes stored again when the tree is sealed: nobody may hold them until then (store/holds.py)."""
+        for node in self.nodes.values():
+            if isinstance(node, StagedFile) and node.is_changed:
+                node.sealed_version = -1
 
     def ingest_step(self, file: StagedFile) -> tuple[int, Callable[[], Contents]]:
         """Return (version, function that stores the bytes in any thread); give the result to `ingested`."""

@@ -42,6 +42,7 @@ from .commits import (
 )
 from .model import Branch, BranchRef, Commit, CommitRef, Origin, decode
 from .overlay import Overlay
+from .quotas import refuse_over_quota
 from .repos import repo
 
 log = logging.getLogger(__name__)
@@ -106,8 +107,10 @@ class Owner:
     def _adopt(self, record: Commit) -> OpenCommit:
         with self.store.read() as txn:
             base = base_root(txn, record)
+            quota = repo(txn, record.repo).quota_bytes
         scratch = self.store.staging / staging_name(record)
         opened = OpenCommit(record, Overlay(self.trees, base, scratch, objects=self.store.chunks))
+        opened.overlay.room.limit = quota
         self.open[opened.branch] = opened
         return opened
 
@@ -226,7 +229,7 @@ def commit_changes(
     """
     while True:
         with store.read() as txn:
-            repo(txn, ref.repo)
+            owner = repo(txn, ref.repo)
             line = find_branch(txn, ref.repo, ref.branch)
             good = newest_good(txn, line) if line is not None else None
         now = time.time_ns()
@@ -234,6 +237,7 @@ def commit_changes(
             good.root if good is not None and good.root is not None else trees.empty_directory(mtime_ns=now)
         )
         root = apply_to_tree(trees, store.chunks, base, changes, mtime_ns=now)
+        refuse_over_quota(owner, base, root)
         try:
             with store.write() as txn:
                 current = find_branch(txn, ref.repo, ref.branch) or create_branch(txn, ref.repo, ref.branch)

@@ -59,6 +59,7 @@ def create_repo(
     *,
     description: str = "",
     autocommit_s: float | None = None,
+    quota_bytes: int | None = None,
     update: bool = False,
     now_ns: int | None = None,
 ) -> Repo:
@@ -76,7 +77,7 @@ def create_repo(
     if txn.count(Table.COMMITS) == 0:
         complete_children(txn)
     created = existing.created_ns if existing else (now_ns or txn.now_ns())
-    repo = Repo(repo_name, created, description, autocommit_s)
+    repo = Repo(repo_name, created, description, autocommit_s, quota_bytes)
     txn.put(Table.REPOS, repo_key(repo_name), encode(repo))
     return repo
 
@@ -105,7 +106,12 @@ def repos(txn: ReadTxn, *, project: str | None = None) -> Iterator[Repo]:
 
 
 def update_repo(
-    txn: WriteTxn, name: str, *, description: str | None = None, autocommit_s: float | Unset | None = KEEP
+    txn: WriteTxn,
+    name: str,
+    *,
+    description: str | None = None,
+    autocommit_s: float | Unset | None = KEEP,
+    quota_bytes: int | Unset | None = KEEP,
 ) -> Repo:
     """Change what is given of a repo; RepoNotFoundError."""
     changed = repo(txn, name)
@@ -113,6 +119,8 @@ def update_repo(
         changed = msgspec.structs.replace(changed, description=description)
     if not isinstance(autocommit_s, Unset):
         changed = msgspec.structs.replace(changed, autocommit_s=autocommit_s)
+    if not isinstance(quota_bytes, Unset):
+        changed = msgspec.structs.replace(changed, quota_bytes=quota_bytes)
     txn.put(Table.REPOS, repo_key(changed.name), encode(changed))
     return changed
 

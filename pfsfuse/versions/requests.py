@@ -34,6 +34,7 @@ class CreateRepo(msgspec.Struct, frozen=True, omit_defaults=True, tag="create re
     description: str = ""
     autocommit_s: float | None = None
     update: bool = False
+    quota_bytes: int | None = None
 
 
 class DeleteRepo(msgspec.Struct, frozen=True, omit_defaults=True, tag="delete repo"):
@@ -161,6 +162,7 @@ def _create_repo(txn: WriteTxn, request: CreateRepo) -> None:
         request.name,
         description=request.description,
         autocommit_s=request.autocommit_s,
+        quota_bytes=request.quota_bytes,
         update=request.update,
     )
     if find_branch(txn, made.name, MASTER) is None:

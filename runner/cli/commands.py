@@ -90,6 +90,7 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("draw",): "draw:draw",
     ("fsck",): "fsck:fsck",
     ("gc",): "space:gc",
+    ("purge",): "purging:purge_path",
     ("du",): "usage:du",
     ("prune",): "pruning:prune_commits",
     ("dump",): "replication:dump",

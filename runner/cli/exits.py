@@ -7,7 +7,7 @@ The exit codes of `pfs`, and which error has which.
     3    there is no such repo, branch, commit, file, pipeline or job
     4    the name is taken, or somebody else is at work there
     5    what was given cannot be used: a bad name, a malformed specification, the wrong kind of file
-    6    the disk is full
+    6    the disk is full, or the quota of the repo is used up
     7    a process that is needed does not run: the mount, the runner, Podman
     8    the store is damaged
     9    a job failed

@@ -31,6 +31,15 @@ Xattrs = Annotated[
     bool,
     typer.Option("--xattrs", help="Keep extended attributes (user.*); every write costs a request more."),
 ]
+Transport = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        envvar="PFS_TRANSPORT",
+        help="How to talk to the kernel: `direct`, or `pyfuse3`, which is slower.",
+        show_default="direct",
+    ),
+]
 Directory = Annotated[
     Path, typer.Argument(metavar="DIR", help="The mount point: an empty folder, made if absent.")
 ]
@@ -64,6 +73,7 @@ def mount(
     directory: Directory,
     autocommit: Autocommit = "2",
     xattrs: Xattrs = False,
+    transport: Transport = None,
     ready_fd: ReadyFd = None,
     parent: Parent = None,
 ) -> None:
@@ -72,7 +82,9 @@ def mount(
 
     point = check_point(session.root, directory)
     start_logging(session.screen, parent)
-    made = Mount(session.store, point, autocommit_s=seconds_of(autocommit), xattrs=xattrs)
+    made = Mount(
+        session.store, point, autocommit_s=seconds_of(autocommit), transport=transport, xattrs=xattrs
+    )
     trio.run(_serve, made, lambda: announce(ready_fd, session.screen, f"mounted at {point}"))
 
 

@@ -41,6 +41,8 @@ def readable(session: Session, where: FileName) -> Readable:
 
     A branch means its open commit if people write one, as in the mount, else its newest finished one.
     """
+    # Before a name is looked up: what it means may be deleted while it is read, and gc must wait.
+    session.store.hold_on()
     while True:
         with session.store.read() as txn:
             record = _named(txn, where.repo, where.commit)

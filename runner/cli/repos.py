@@ -10,11 +10,12 @@ import msgspec
 import typer
 
 from pfsfuse.ids import RepoName
+from pfsfuse.sizes import parse_size
 from pfsfuse.store.index import ReadTxn
 from pfsfuse.versions import repos
-from pfsfuse.versions.branches import branches
+from pfsfuse.versions.branches import MASTER, branches
 from pfsfuse.versions.commits import newest_good
-from pfsfuse.versions.model import Repo
+from pfsfuse.versions.model import BranchRef, Repo
 from pfsfuse.versions.projects import project as find_project
 from pfsfuse.versions.requests import CreateRepo, DeleteRepo
 
@@ -32,6 +33,7 @@ class ShownRepo(msgspec.Struct):
     branches: list[str]
     description: str
     autocommit_s: float | None
+    quota_bytes: int | None
 
 
 def shown_repo(txn: ReadTxn, repo: Repo) -> ShownRepo:
@@ -46,10 +48,20 @@ def shown_repo(txn: ReadTxn, repo: Repo) -> ShownRepo:
         [line.name for line in lines],
         repo.description,
         repo.autocommit_s,
+        repo.quota_bytes,
     )
 
 
 Name = Annotated[str, typer.Argument(metavar="REPO", help="The name of the repo.")]
+Quota = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="The most that a branch may have, such as 10G; `none` for no limit."),
+]
+
+
+def quota_of(text: str) -> int | None:
+    """Return a quota as it is written: a size, or `none`."""
+    return None if text == "none" else parse_size(text)
 
 
 def create_repo(
@@ -60,10 +72,12 @@ def create_repo(
         float | None,
         typer.Option(help="Seconds of quiet after which the mount finishes a commit; negative: never."),
     ] = None,
+    quota: Quota = None,
     update: Annotated[bool, typer.Option("--update", help="Change a repo that exists.")] = False,
 ) -> None:
     """Create a repo with the branch master, which can be written at once."""
-    session.change(CreateRepo(RepoName(name), description, autocommit, update))
+    limit = quota_of(quota) if quota is not None else None
+    session.change(CreateRepo(RepoName(name), description, autocommit, update, limit))
 
 
 def list_repo(
@@ -101,6 +115,7 @@ def inspect_repo(session: Session, name: Name) -> None:
             "Size of master": lambda repo: size(repo.size_bytes),
             "Branches": lambda repo: ", ".join(repo.branches),
             "Autocommit": lambda repo: _autocommit(repo.autocommit_s),
+            "Quota": lambda repo: size(repo.quota_bytes) if repo.quota_bytes is not None else "",
         },
     )
 
@@ -119,14 +134,16 @@ def update_repo(
         float | None,
         typer.Option(help="Seconds of quiet after which the mount finishes a commit; negative: never."),
     ] = None,
+    quota: Quota = None,
 ) -> None:
-    """Change the description of a repo, or when its commits finish by themselves; the rest stays."""
+    """Change the description of a repo, its quota, or when its commits finish by themselves; the rest stays."""
     with session.store.write() as txn:
         repos.update_repo(
             txn,
             name,
             description=description,
             autocommit_s=autocommit if autocommit is not None else repos.KEEP,
+            quota_bytes=quota_of(quota) if quota is not None else repos.KEEP,
         )
 
 
@@ -145,11 +162,7 @@ def delete_repo(
 
 def refuse_pipelines(txn: ReadTxn, names: Sequence[str]) -> None:
     """PipelineInUseError if one of these repos is the output of a pipeline, which would go on without it."""
-    from runner.jobs.creation import PipelineInUseError
-    from runner.jobs.records import find_pipeline
+    from runner.jobs.creation import refuse_output
 
     for name in names:
-        if find_pipeline(txn, name) is not None:
-            raise PipelineInUseError(
-                f"repo {name} is the output of pipeline {name}; `pfs delete pipeline {name}` deletes both"
-            )
+        refuse_output(txn, BranchRef(RepoName(name), MASTER))

@@ -27,7 +27,7 @@ from runner.supervisor import (
     live_state,
 )
 
-from .mounting import Autocommit, Directory, Xattrs, check_point, point_of, seconds_of
+from .mounting import Autocommit, Directory, Transport, Xattrs, check_point, point_of, seconds_of
 from .servers import Parent, ReadyFd, announce, start_logging
 from .session import ROOT_VARIABLE, Session
 
@@ -40,19 +40,22 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
     autocommit: Autocommit = "2",
     xattrs: Xattrs = False,
+    transport: Transport = None,
     no_runner: Annotated[bool, typer.Option("--no-runner", help="The mount only; no pipelines run.")] = False,
     ready_fd: ReadyFd = None,
 ) -> None:
     """Mount the repos at DIR, run the pipelines, and keep both running until Ctrl-C or `pfs down`."""
     point = check_point(session.root, directory)
     seconds_of(autocommit)
+    mounting = [os.fspath(point), "--autocommit", autocommit]
+    mounting += ["--transport", transport] if transport is not None else []
+    mounting += ["--xattrs"] if xattrs else []
     # Makes the store where there is none, and refuses one that cannot be used, before anything is started.
     session.close()
     state = live_state(session.run)
     if state is not None:
         _say_up_already(session, state, point)
         return
-    mounting = [os.fspath(point), "--autocommit", autocommit, *(["--xattrs"] if xattrs else [])]
     if detach:
         _detach(session, [*mounting, *(["--no-runner"] if no_runner else [])])
         session.screen.note(f"up: mounted at {point}; `pfs down` ends it")

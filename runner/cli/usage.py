@@ -33,6 +33,8 @@ class ShownRepoUsage(msgspec.Struct):
     stored: int
     unique: int
     shared: int
+    quota: int | None
+    """The most logical bytes that one branch may have."""
 
 
 class ShownCommitUsage(msgspec.Struct):
@@ -106,6 +108,7 @@ def _shown_repo(each: RepoUsage) -> ShownRepoUsage:
         each.stored_bytes,
         each.unique_bytes,
         each.shared_bytes,
+        each.repo.quota_bytes,
     )
 
 
@@ -131,6 +134,7 @@ def _show_repos(session: Session, found: list[ShownRepoUsage]) -> None:
             "STORED": lambda each: size(each.stored),
             "UNIQUE": lambda each: size(each.unique),
             "SHARED": lambda each: size(each.shared),
+            "QUOTA": lambda each: size(each.quota) if each.quota is not None else "-",
         },
     )
 

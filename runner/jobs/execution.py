@@ -35,7 +35,9 @@ from pfsfuse.trees.entry import Entry
 from pfsfuse.trees.tree import Trees
 from pfsfuse.versions.commits import commit, find_commit, finish_commit, start_commit
 from pfsfuse.versions.model import Commit, Origin
+from pfsfuse.versions.quotas import refuse_over_quota
 from pfsfuse.versions.removal import ForgottenError
+from pfsfuse.versions.repos import repo
 from runner.containers import Command, EngineError, Outcome, Stream
 from runner.datums.era1 import Container, InputData, Plan, plan
 from runner.errors import RunnerError
@@ -343,6 +345,8 @@ class JobRun:
         root = merge_outputs(
             self.context.trees, self.store.chunks, self.base, outputs, mtime_ns=time.time_ns()
         )
+        with self.store.read() as txn:
+            refuse_over_quota(repo(txn, self.job.output_repo), self.base, root)
         return msgspec.structs.replace(root, mtime_ns=time.time_ns())
 
     async def _end(self, state: JobState, reason: str, root: Entry | None) -> JobRecord:

@@ -1,1 +1,1 @@
-"""The kernel's protocol for file systems in user space, spoken by ourselves (docs/decisions/0033)."""
+"""The kernel's protocol for file systems in user space, spoken by ourselves (docs/decisions/0033-the-kernels-protocol-spoken-directly.md)."""

@@ -28,6 +28,7 @@ from .protocol import Op, Open
 _NOW = p.SET_ATIME_NOW | p.SET_MTIME_NOW
 _SECOND = 1_000_000_000
 _KEEP = int(Open.KEEP_CACHE)
+_THROUGH = int(Open.KEEP_CACHE | Open.DIRECT_IO)
 _KEEP_LISTING = int(Open.KEEP_CACHE | Open.CACHE_DIR)
 _EMPTY = b""
 
@@ -210,7 +211,7 @@ class Dispatch:
         return self._change(head.ino, work, attr_out)
 
     def _statfs(self, head: Head, body: memoryview) -> Answer:
-        return statfs_out(self._do.statfs())
+        return statfs_out(self._do.statfs(head.ino))
 
     def _getxattr(self, head: Head, body: memoryview) -> Answer:
         size, _ = p.GETXATTR_IN.unpack_from(body)
@@ -254,18 +255,21 @@ class Dispatch:
     def _open(self, head: Head, body: memoryview) -> Answer:
         (flags, _) = p.OPEN_IN.unpack_from(body)
         if flags & os.O_TRUNC:
-            return self._change(head.ino, self._do.open_empty(head.ino, flags, head.caller), _opened)
+            return self._change(head.ino, self._do.open_empty(head.ino, flags, head.caller), self._opened)
         fh = self._do.open(head.ino, flags, head.caller)
         data = self._do.unasked(fh)
         if data is not None:
             self._store(head.ino, data)
-        return p.OPEN_OUT.pack(fh, _KEEP, 0)
+        return self._opened(fh)
+
+    def _opened(self, fh: int) -> bytes:
+        return p.OPEN_OUT.pack(fh, _THROUGH if self._do.writes_through(fh) else _KEEP, 0)
 
     def _create(self, head: Head, body: memoryview) -> Answer:
         flags, mode, umask, _ = p.CREATE_IN.unpack_from(body)
         name = bytes(body[p.CREATE_IN.size : -1])
         work = self._do.create(head.ino, name, mode & ~umask, flags, head.caller)
-        return self._change(head.ino, work, lambda made: entry_out(made[1]) + _opened(made[0]))
+        return self._change(head.ino, work, lambda made: entry_out(made[1]) + self._opened(made[0]))
 
     def _read(self, head: Head, body: memoryview) -> Answer:
         fh, offset, size = p.READ_IN.unpack_from(body)
@@ -304,10 +308,6 @@ async def _encoded(work: Awaitable[T], encode: Callable[[T], Buffer]) -> Buffer:
 
 def _nothing(_: None) -> bytes:
     return _EMPTY
-
-
-def _opened(fh: int) -> bytes:
-    return p.OPEN_OUT.pack(fh, _KEEP, 0)
 
 
 def _written(count: int) -> bytes:

@@ -86,6 +86,7 @@ class Init(enum.IntFlag):
 class Open(enum.IntFlag):
     """Flags of an answer to OPEN, OPENDIR and CREATE."""
 
+    DIRECT_IO = 1 << 0
     KEEP_CACHE = 1 << 1
     CACHE_DIR = 1 << 3
 

@@ -94,3 +94,37 @@ def test_du_of_what_is_not_there_is_refused(data: Pfs) -> None:
         data("du", "none", "--commits").code,
         data("du", "--commits").code,
     )
+
+
+def test_purge_says_what_would_go_and_with_yes_does_it(data: Pfs, tmp_path: Path) -> None:
+    """
+    One of two files of a repo goes from all of its commits.
+    """
+    (tmp_path / "secret").write_bytes(b"Jane Doe " * 1000)
+    data.ok("put", "file", "data@master:people/", "-f", tmp_path / "secret")
+
+    dry = data.ok("purge", "data:/people", "-o", "json").json
+    done = data.ok("purge", "data:/people", "--yes", "-o", "json").json
+    again = data("purge", "data:/people", "--yes")
+
+    assert ([True, False], [False, True]) == (
+        [each["dry_run"] for each in (dry, done)],
+        [dry["done"], done["done"]],
+    )
+    assert (1, 1, []) == (len(done["commits"]), done["files"], done["left"])
+    assert (3, "people") == (again.code, again.err[again.err.index("people") :][:6])
+    assert ["/f"] == [each["path"] for each in data.ok("list", "file", "data@master", "-o", "json").json]
+    assert [] == data.ok("fsck", "--verify-data", "-o", "json").json["problems"]
+
+
+def test_purge_of_what_it_is_not_made_for_is_refused(data: Pfs) -> None:
+    """
+    No path, one branch only, a repo that does not exist, an open commit.
+    """
+    refused = [data("purge", name, "--yes").code for name in ("data", "data:/", "data@master:/f", "none:/f")]
+    data.ok("start", "commit", "data@master")
+
+    assert [5, 5, 5, 3] == refused
+    assert 4 == data("purge", "data:/f", "--yes").code
+    data.ok("drop", "commit", "data@master")
+    assert "nothing was changed" in data.ok("purge", "data:/f").err
