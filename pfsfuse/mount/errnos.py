@@ -27,7 +27,7 @@ class NoAttributeError(errors.NotFoundError):
         self.name = name
 
 
-class TooSmallError(errors.PfsError):
+class TooSmallError(errors.ForbiddenError):
     """The caller's buffer is too small for an extended attribute."""
 
 
