@@ -163,14 +163,17 @@ class Commits:
         overlay = await home.begin()
         opened = home.opened
         assert opened is not None
+        home.relinked.clear()
         stale: list[tuple[int, bytes]] = []
         for change in check_changes(overlay, changes):
             before = overlay.resolve(change.path)
             size = _size_of(before)
             apply_one(overlay, change)
             stale += self._show_change(home, change, before, size)
+        relinked = list(home.relinked)
         await trio.to_thread.run_sync(overlay.sync_step())
         await self.kernel.forget_names(stale)
+        await self.kernel.forget_inodes(relinked)
         return opened.record
 
     def _known(self, home: BranchHome, changes: Sequence[Change]) -> list[LivePlace]:
@@ -310,7 +313,7 @@ class Commits:
             if opened is None:
                 raise NoOpenCommitError(home.ref)
             await self._flush_writers(home)
-            home.stored.enter_context(self.store.hold())
+            home.hold_stored(self.store)
             await self._ingest(home)
             home.gate = trio.Event()
             try:
@@ -338,7 +341,7 @@ class Commits:
         for home in self.vfs.upper.homes.values():
             if home.overlay is not None and not home.finish_lock.locked():
                 home.overlay.forget_ingested()
-                home.stored.close()
+                home.release_stored()
 
     async def _ingest(self, home: BranchHome) -> None:
         """Put the bytes of changed files into the store while writers go on; what changes again waits for the gate."""

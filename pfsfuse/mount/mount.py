@@ -65,8 +65,13 @@ class Mount:
         *,
         autocommit_s: float = AUTOCOMMIT_S,
         transport: str | None = None,
+        xattrs: bool = False,
     ) -> None:
-        """*transport*: how to talk to the kernel, by its name in transports.py; None is the default."""
+        """
+        *transport*: how to talk to the kernel, by its name in transports.py; None is the default.
+        *xattrs*: keep extended attributes of users, which costs every write a request.
+        """
+        self._xattrs = xattrs
         self.store = store
         self.point = point
         self.trees = Trees(store.chunks)
@@ -92,7 +97,7 @@ class Mount:
         self.vfs.upper.status = lambda: msgspec.json.format(msgspec.json.encode(self.status())) + b"\n"
         await trio.to_thread.run_sync(self.vfs.upper.recover)
         prepare_point(self.point)
-        requests = Requests(self.vfs, self.commits)
+        requests = Requests(self.vfs, self.commits, xattrs=self._xattrs)
         self.transport.mount(self.point, requests, source=FSNAME, subtype=SUBTYPE)
         is_clean = False
         try:
