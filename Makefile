@@ -11,7 +11,7 @@ ROOTLY := $(SUDO) env PYTHONDONTWRITEBYTECODE=1
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHIM_SOURCES := $(wildcard runner/containers/shim/*) $(wildcard tools/build_shim.py)
 
-.PHONY: help setup demo test check format bench crash clients lock clean
+.PHONY: help setup demo test check format bench crash soak clients lock clean
 
 help:
 	@echo "make setup    install what is missing; leaves .venv/bin/pfs"
@@ -19,6 +19,7 @@ help:
 	@echo "make test     the whole test suite; says what it skipped and why"
 	@echo "make check    format, lint, types, layers and the fast tests (under a minute)"
 	@echo "make crash    200 kills and 200 power cuts at bad moments, each followed by a look for damage"
+	@echo "make soak     the mount against a plain folder for PFS_SOAK_MINUTES (30), memory flat"
 	@echo "make clients  other people's programs on the mount; CLIENTS=\"git sqlite\" selects"
 	@echo "make bench    measure, each figure beside its reference"
 	@echo "make lock     compute requirements/*.txt anew from pyproject.toml"
@@ -83,6 +84,10 @@ format: setup
 crash: setup
 	$(ROOTLY) PFS_CRASH_KILLS=$${PFS_CRASH_KILLS:-200} PFS_CRASH_CUTS=$${PFS_CRASH_CUTS:-200} \
 	    $(BIN)/python -m pytest -rA -p no:cacheprovider tests/crash
+
+soak: setup
+	$(ROOTLY) PFS_SOAK_MINUTES=$${PFS_SOAK_MINUTES:-30} \
+	    PFS_SOAK_CYCLES=$${PFS_SOAK_CYCLES:-100000} $(BIN)/python -m pytest -s -p no:cacheprovider tests/soak
 
 clients: setup
 	$(ROOTLY) $(BIN)/python -m tools.clients $(CLIENTS)

@@ -5,7 +5,8 @@
               └── runner     pfs runner
 
 It starts the mount, then the runner, each when the one before is ready; starts again what dies,
-after 0.2 s, then twice as long each time, up to 30 s; keeps their logs.  At its end it ends
+after 0.2 s, then twice as long each time, up to 30 s; keeps their logs.  A mount that lives and has
+not answered on its control socket for a minute is ended, and so started again.  At its end it ends
 the runner first (which removes its containers), then unmounts.  When it is killed, the children
 get SIGTERM from the kernel, and the next `up` or `down` tidies up what is left.
 
@@ -34,7 +35,8 @@ import msgspec
 import trio
 
 from pfsfuse.errors import ConflictError, UnavailableError
-from pfsfuse.mount.mountpoint import FUSE_KIND, mount_kind, unmount
+from pfsfuse.mount.async_client import AsyncMountClient
+from pfsfuse.mount.mountpoint import FUSE_KIND, abort, mount_kind, share_parent, unmount
 from runner.errors import RunnerError
 from runner.logfiles import RotatingLog
 from runner.processes import Identity, identity_of, is_locked, take_lock
@@ -51,6 +53,9 @@ _UNMOUNT_S = 10.0
 _DOWN_S = 110.0
 _SWEEP_S = 60.0
 _LAST_WORDS_S = 1.0
+_LOOK_EVERY_S = 5.0
+HUNG_S = 60.0
+"""A mount that has not answered for so long is ended: whoever uses it waits for ever otherwise."""
 
 MOUNT = "mount"
 RUNNER = "runner"
@@ -172,10 +177,17 @@ class Supervisor:
     """See the module."""
 
     def __init__(
-        self, run: Path, point: Path, programs: Sequence[Program], *, environment: Mapping[str, str]
+        self,
+        run: Path,
+        point: Path,
+        programs: Sequence[Program],
+        *,
+        environment: Mapping[str, str],
+        hung_s: float = HUNG_S,
     ) -> None:
         self.run_folder = run
         self.point = point
+        self._hung_s = hung_s
         names = [program.name for program in programs]
         self.state = UpState(identity_of(os.getpid()), os.fspath(point), names)
         self.children = [
@@ -195,6 +207,10 @@ class Supervisor:
             if left is not None:
                 await trio.to_thread.run_sync(tidy_up, self.run_folder, left)
             self._write()
+            try:
+                await trio.to_thread.run_sync(share_parent, self.point)
+            except UnavailableError as error:
+                log.info("containers that bind %s will not see a new mount: %s", self.point.parent, error)
             failure = await self._keep_all(ready)
             (self.run_folder / "up.json").unlink(missing_ok=True)
         if failure is not None:
@@ -210,6 +226,8 @@ class Supervisor:
                     for child in self.children:
                         keepers.start_soon(child.keep)
                         await child.came_up()
+                        if child.name == MOUNT:
+                            keepers.start_soon(self._watch, child)
                     self.state.ready = True
                     self._write()
                     ready()
@@ -219,6 +237,28 @@ class Supervisor:
             await self._end_all()
             keepers.cancel_scope.cancel()
         return failure
+
+    async def _watch(self, child: Child) -> None:
+        """End the mount process when it hangs, for ever."""
+        client = AsyncMountClient(self.run_folder)
+        while True:
+            await trio.sleep(min(_LOOK_EVERY_S, self._hung_s))
+            watched = child.identity
+            if watched is None or not child.is_ready or await self._answers(client):
+                continue
+            if child.identity == watched:
+                log.warning("the mount has not answered for %g s; it is ended", self._hung_s)
+                await trio.to_thread.run_sync(abort, self.point)
+                watched.send(signal.SIGKILL)
+
+    async def _answers(self, client: AsyncMountClient) -> bool:
+        with trio.move_on_after(self._hung_s) as waiting:
+            try:
+                await client.status()
+            except UnavailableError:
+                # It ends just now, and who keeps it running sees that.
+                return True
+        return not waiting.cancelled_caught
 
     async def _end_all(self) -> None:
         for child in reversed(self.children):
@@ -313,6 +353,14 @@ class Child:
     @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def identity(self) -> Identity | None:
+        """The process that runs now."""
+        try:
+            return identity_of(self._process.pid) if self._process is not None and self.is_running else None
+        except ProcessLookupError:
+            return None
 
     @property
     def is_ready(self) -> bool:

@@ -102,6 +102,17 @@ class MountClient:
             for repo, commit, root in found
         }
 
+    def assure(self) -> None:
+        """UnavailableError if the mount has gone away since the last answer, and with it all that it held."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            # It says nothing unasked; an end of the connection would have been read.
+            return
+        except OSError as error:
+            raise wire.unavailable() from error
+        raise wire.unavailable()
+
     def release(self) -> None:
         """Return when the commits that were held go on, or are shown as finished if they are."""
         self.call("release")

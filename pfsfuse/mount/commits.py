@@ -163,14 +163,17 @@ class Commits:
         overlay = await home.begin()
         opened = home.opened
         assert opened is not None
+        home.relinked.clear()
         stale: list[tuple[int, bytes]] = []
         for change in check_changes(overlay, changes):
             before = overlay.resolve(change.path)
             size = _size_of(before)
             apply_one(overlay, change)
             stale += self._show_change(home, change, before, size)
+        relinked = list(home.relinked)
         await trio.to_thread.run_sync(overlay.sync_step())
         await self.kernel.forget_names(stale)
+        await self.kernel.forget_inodes(relinked)
         return opened.record
 
     def _known(self, home: BranchHome, changes: Sequence[Change]) -> list[LivePlace]:

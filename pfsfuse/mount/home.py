@@ -56,6 +56,8 @@ class Home:
         """The hold of bytes that were stored to be sealed; after a failure they are found when it is tried again."""
         self.links = Links(trees, root)
         """The hard links of what is shown when nothing is staged."""
+        self.relinked: set[int] = set()
+        """Inodes of hard-linked files whose link count changed, be it that the kernel asked for it or not."""
         self._linked: weakref.WeakValueDictionary[int, LivePlace] = weakref.WeakValueDictionary()
         """Places of hard-linked files that are not staged, by the group of their names."""
         self._closed = trio.Event()
@@ -125,11 +127,14 @@ class Home:
         return made
 
     def _show_linked(self, node: Node) -> None:
-        """Have the place of a hard-linked file show the node that all its names were just given."""
-        assert node.origin is not None
-        place = self._linked.get(group_of(node.origin))
-        if place is not None and place.became(node):
-            place.show(node, self.overlay)
+        """Have the place of a hard-linked file show the node of its names, and note that they changed."""
+        place = node.tag
+        if place is None and node.origin is not None:
+            place = self._linked.get(group_of(node.origin))
+            if place is not None and place.became(node):
+                place.show(node, self.overlay)
+        if isinstance(place, LivePlace):
+            self.relinked.add(place.ino)
 
     def find(self, place: LivePlace, name: bytes) -> Found | None:
         """Return what a name stands for, without a place for it."""
@@ -337,8 +342,8 @@ class BranchHome(Home):
             self._forget_later(stale)
         self.opened = opened
         self.overlay = opened.overlay
+        self.overlay.links_changed = self._show_linked
         opened.overlay.room.limit = self.quota
-        self.overlay.links_staged = self._show_linked
         self.root.show(opened.overlay.root, opened.overlay)
         self.is_held = opened.is_recovered
         self.half_files.update(opened.overlay.doubtful_files())
@@ -404,6 +409,7 @@ class BranchHome(Home):
         self.half_files.clear()
         self.opened = self.overlay = None
         self.processes.clear()
+        self.relinked.clear()
         self.stored.close()
 
     def _unlinked(self, place: LivePlace) -> list[tuple[int, bytes]]:
@@ -492,7 +498,7 @@ class ScratchHome(Home):
         start = overlay.base if overlay.base is not None else overlay.trees.empty_directory()
         super().__init__(overlay.trees, start)
         self.overlay = overlay
-        overlay.links_staged = self._show_linked
+        overlay.links_changed = self._show_linked
         self.root.show(overlay.root, overlay)
         self.is_sealed = False
 

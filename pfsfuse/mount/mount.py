@@ -46,10 +46,10 @@ _READ_AHEAD_KIB = 1024
 
 _FREE_READERS_EVERY_S = 60.0
 
-MOST_INODES = 200_000
+MOST_INODES = 120_000
 """What the kernel may know at a time, more or less; each takes about a KiB here, and as much in the kernel."""
 
-_LET_GO_EVERY_S = 0.5
+_LET_GO_EVERY_S = 0.25
 _LET_GO_AT_ONCE = 1000
 _SWITCH_S = 0.0005
 """A thread that stores files gives the interpreter back so soon: somebody waits for each request."""
@@ -65,8 +65,13 @@ class Mount:
         *,
         autocommit_s: float = AUTOCOMMIT_S,
         transport: str | None = None,
+        xattrs: bool = False,
     ) -> None:
-        """*transport*: how to talk to the kernel, by its name in transports.py; None is the default."""
+        """
+        *transport*: how to talk to the kernel, by its name in transports.py; None is the default.
+        *xattrs*: keep extended attributes of users, which costs every write a request.
+        """
+        self._xattrs = xattrs
         self.store = store
         self.point = point
         self.trees = Trees(store.chunks)
@@ -92,7 +97,7 @@ class Mount:
         self.vfs.upper.status = lambda: msgspec.json.format(msgspec.json.encode(self.status())) + b"\n"
         await trio.to_thread.run_sync(self.vfs.upper.recover)
         prepare_point(self.point)
-        requests = Requests(self.vfs, self.commits)
+        requests = Requests(self.vfs, self.commits, xattrs=self._xattrs)
         self.transport.mount(self.point, requests, source=FSNAME, subtype=SUBTYPE)
         is_clean = False
         try:
@@ -189,6 +194,7 @@ class Mount:
             "started": self.started_at,
             "inodes": len(self.vfs.inodes),
             "handles": len(self.vfs.handles),
+            "listings": self.vfs.listings,
             "read_bytes": self.store.chunks.read_bytes,
             "open_commits": [
                 {

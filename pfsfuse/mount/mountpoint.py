@@ -11,6 +11,8 @@ import errno
 import os
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,24 +28,68 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 class Mounted:
     """A line of /proc/self/mountinfo."""
 
+    point: str
     device: str
     """major:minor"""
+    is_shared: bool
+    """Whether what is mounted below it is seen by others who have it (mount_namespaces(7))."""
     kind: str
     """The type of the file system: `fuse.pfs` for ours."""
     source: str
+
+
+def mounts() -> Iterator[Mounted]:
+    """Yield what is mounted, in the order in which it was; looks in /proc only."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            fields = line.split(" ")
+            after = fields.index("-")
+            point = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4])
+            is_shared = any(each.startswith("shared:") for each in fields[6:after])
+            yield Mounted(point, fields[2], is_shared, fields[after + 1], fields[after + 2])
 
 
 def find_mount(point: Path) -> Mounted | None:
     """Return what is mounted at *point*, the uppermost if several; looks in /proc only."""
     wanted = os.path.realpath(point.parent) + "/" + point.name
     found = None
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            fields = line.split(" ")
-            if _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4]) == wanted:
-                after = fields.index("-")
-                found = Mounted(fields[2], fields[after + 1], fields[after + 2])
+    for each in mounts():
+        if each.point == wanted:
+            found = each
     return found
+
+
+def share_parent(point: Path) -> None:
+    """
+    Have containers that bind the folder above *point*, as `rslave`, see what is mounted at *point* later.
+
+    That is so where the mount which the folder is on is shared, as systemd has it everywhere.
+    UnavailableError without the right to change it.
+    """
+    folder = os.path.realpath(point.parent)
+    holding = None
+    for each in mounts():
+        is_above = folder == each.point or folder.startswith(each.point.rstrip("/") + "/")
+        if is_above and (holding is None or len(each.point) >= len(holding.point)):
+            holding = each
+    if holding is None or holding.is_shared:
+        return
+    done = subprocess.run(
+        ["mount", "--make-shared", holding.point], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise UnavailableError(f"{holding.point} cannot be made a shared mount: {done.stderr.strip()}")
+
+
+def abort(point: Path) -> None:
+    """Have every request to the mount at *point* fail, now and later: its process does not answer them."""
+    found = find_mount(point)
+    if found is None or found.kind != FUSE_KIND:
+        return
+    control = Path(f"/sys/fs/fuse/connections/{found.device.partition(':')[2]}/abort")
+    with suppress(OSError):
+        # Without fusectl the end of the process does the same, where the process can be ended.
+        control.write_text("1")
 
 
 def mount_kind(point: Path) -> str | None:

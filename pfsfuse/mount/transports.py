@@ -1,15 +1,14 @@
 """
 The ways to talk to the kernel, by name.
 
+    direct    the kernel's protocol, spoken by ourselves (direct/); the default
     pyfuse3   libfuse, through the package of that name (adapter.py)
-    direct    the kernel's protocol, spoken by ourselves (direct/)
 
 Each turns what the kernel asks into the calls of requests.py, so the vfs knows of none.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -17,9 +16,6 @@ from typing import Protocol
 from ..errors import InvalidNameError
 from .kernel import Kernel
 from .requests import Requests
-
-VARIABLE = "PFS_TRANSPORT"
-"""The environment variable that chooses, where nobody else does."""
 
 
 class Transport(Protocol):
@@ -60,13 +56,12 @@ def _direct() -> Transport:
 
 
 TRANSPORTS: dict[str, Callable[[], Transport]] = {"pyfuse3": _pyfuse3, "direct": _direct}
-DEFAULT = "pyfuse3"
+DEFAULT = "direct"
 
 
 def open_transport(name: str | None = None) -> Transport:
-    """Return the transport of that name; else the one that PFS_TRANSPORT names, else the default."""
-    wanted = name or os.environ.get(VARIABLE) or DEFAULT
-    made = TRANSPORTS.get(wanted)
-    if made is None:
-        raise InvalidNameError(f"there is no transport {wanted!r}; there are {', '.join(TRANSPORTS)}")
-    return made()
+    """Return the transport of that name; the default without one."""
+    make = TRANSPORTS.get(name or DEFAULT)
+    if make is None:
+        raise InvalidNameError(f"there is no transport {name!r}; choose one of {', '.join(TRANSPORTS)}")
+    return make()

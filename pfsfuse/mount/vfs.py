@@ -55,7 +55,7 @@ from .upper import UpperTree
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
-_CHUNK_CACHE_BYTES = 64 << 20
+_CHUNK_CACHE_BYTES = 32 << 20
 """Decoded chunks kept for all open files; the kernel has its own cache of what was read."""
 
 _DECODERS = 2
@@ -113,6 +113,8 @@ class Vfs:
         self.handles = Handles()
         self._chunks: Recent[bytes] = Recent(_CHUNK_CACHE_BYTES)
         self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="pfs-decode")
+        self.listings = 0
+        """How often the names of a directory were asked for."""
         self._room: tuple[float, Room] | None = None
 
     # Finding places
@@ -199,6 +201,7 @@ class Vfs:
 
     def _at(self, fh: int, position: int) -> DirectoryHandle:
         """Return the handle of a directory, which will go on at *position*."""
+        self.listings += 1
         handle = self.handles.get(fh, DirectoryHandle)
         if position != handle.position:
             handle.restart(self._names(handle.place))
@@ -263,7 +266,7 @@ class Vfs:
             raise _read_only(place)
         if fh is not None:
             self._refuse_cut(self.handles.get(fh, FileHandle))
-        overlay = await self._begin_at(place)
+        overlay = await self.begin_at(place)
         if changed.size is not None:
             if place.is_directory:
                 raise IsADirectoryPathError("a directory has no length to set")
@@ -560,7 +563,7 @@ class Vfs:
         handle.used_at = time.monotonic()
         handle.is_saved = False
         place.home.written_by(handle.pid)
-        file = place.home.stage_file(place, await self._begin_at(place))
+        file = place.home.stage_file(place, await self.begin_at(place))
         target = place.current.overlay_of_node()
         try:
             if place.follows is None:
@@ -574,7 +577,7 @@ class Vfs:
         return len(data)
 
     @staticmethod
-    async def _begin_at(place: LivePlace) -> Overlay:
+    async def begin_at(place: LivePlace) -> Overlay:
         """Do as `begin`, but open no commit for a file that has lost its name: no commit would have it."""
         current = place.current
         if isinstance(place.home, BranchHome) and current.is_detached and current.overlay is not None:

@@ -8,8 +8,9 @@ ownership for a moment.  A mount that comes or goes meanwhile changes who does i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 from ..errors import UnavailableError
@@ -26,6 +27,20 @@ _TRIES_S = 15.0
 """A mount that starts has the ownership some time before it answers."""
 
 Result = TypeVar("Result")
+
+
+def _nothing() -> None:
+    """What this process owns itself stays as it is."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Open commits that stand still."""
+
+    roots: Mapping[CommitRef, Entry]
+    """Their content, which is in the store."""
+    assure: Callable[[], None] = _nothing
+    """UnavailableError if they stand still no more, because the mount has ended: a new one may go on with them."""
 
 
 class Writing:
@@ -76,26 +91,28 @@ class Writing:
         )
 
     @contextmanager
-    def holding(self, refs: Sequence[BranchRef]) -> Iterator[dict[CommitRef, Entry]]:
+    def holding(self, refs: Sequence[BranchRef]) -> Iterator[Held]:
         """
-        Give the content of the open commits of some branches, which stay as they are inside the block.
+        Keep the open commits of some branches as they are inside the block, and give their content.
 
         For who finishes them in a transaction of the store.  NoOpenCommitError; ConflictError while
         they are written.
         """
         if not refs:
-            yield {}
+            yield Held({})
             return
         with self._asked() as asked:
             if isinstance(asked, Owner):
                 with asked.holding(refs) as roots:
-                    yield roots
+                    yield Held(roots)
             else:
                 roots = asked.hold(refs)
                 try:
-                    yield roots
+                    yield Held(roots, asked.assure)
                 finally:
-                    asked.release()
+                    # A mount that has ended holds nothing.
+                    with suppress(UnavailableError):
+                        asked.release()
 
     @contextmanager
     def _asked(self) -> Iterator[MountClient | Owner]:

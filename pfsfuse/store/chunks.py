@@ -42,6 +42,7 @@ from .objects import ObjectKind
 from .packs import (
     JOURNAL,
     PACK_BYTES,
+    RECORD,
     DamagedPackError,
     Location,
     PackFile,
@@ -51,8 +52,11 @@ from .packs import (
     PackWriter,
     Record,
     TornPackError,
+    checkpoint_in,
     every_record,
+    open_state,
     pack_path,
+    parse_header,
 )
 
 log = logging.getLogger(__name__)
@@ -263,9 +267,15 @@ class Chunks:
         if not pack_path(self._folder, number).exists():
             # Begun and not written yet by another process, or lost; never to be mixed with what is new.
             return None
+        with self._index.read() as txn:
+            state = txn.get(Table.PACKS, number.to_bytes(4, "big")) or b""
         try:
             return PackWriter(
-                self._folder, number, self._store_id, durable_end=lambda: self._durable_end(number)
+                self._folder,
+                number,
+                self._store_id,
+                durable_end=lambda: self._durable_end(number),
+                checkpoint=checkpoint_in(state),
             )
         except BlockingIOError:
             return None
@@ -341,8 +351,7 @@ class Chunks:
 
     def get_stored(self, object_id: ChunkId) -> tuple[Record, bytes]:
         """Return an object as it is stored, checked against its name; MissingChunkError, CorruptChunkError."""
-        location, stored = self._stored(object_id)
-        decoded(object_id, location, stored)
+        location, stored, _ = self._whole(object_id)
         kind, used = location.kind, location.codec
         return Record(kind, used, object_id, location.raw, location.offset, location.stored), stored
 
@@ -382,12 +391,24 @@ class Chunks:
         for object_id, location in located.items():
             if not txn.put_new(Table.OBJECTS, object_id, location.encode()):
                 self._leave_condemned(txn, object_id, location)
+        self._note_checkpoint(txn)
         self._sealed_noted = list(self._sealed)
         for number in self._sealed_noted:
             key = number.to_bytes(4, "big")
             # gc may have removed it meanwhile.
             if txn.get(Table.PACKS, key) is not None:
                 txn.put(Table.PACKS, key, bytes([PackState.SEALED]))
+
+    def _note_checkpoint(self, txn: WriteTxn) -> None:
+        """Have the next writer of the pack read only what comes from now on."""
+        writer = self._writer
+        if writer is None or writer.checkpoint is None:
+            return
+        key, state = writer.number.to_bytes(4, "big"), open_state(writer.checkpoint)
+        found = txn.get(Table.PACKS, key)
+        # gc may have removed it meanwhile.
+        if found is not None and found[0] == PackState.OPEN and found != state:
+            txn.put(Table.PACKS, key, state)
 
     def _leave_condemned(self, txn: WriteTxn, object_id: ChunkId, location: Location) -> None:
         """Have the index know an object where it stays, if it knows it in a condemned pack."""
@@ -467,9 +488,39 @@ class Chunks:
         failed = self._failed.get(object_id)
         if failed is not None:
             return failed[0]
-        raw = decoded(object_id, *self._stored(object_id))
+        _, _, raw = self._whole(object_id)
         self.read_bytes += len(raw)
         return raw
+
+    def _whole(self, object_id: ChunkId) -> tuple[Location, bytes, bytes]:
+        """Return where an object is, how it is stored, and its bytes."""
+        location, stored = self._stored(object_id)
+        try:
+            return location, stored, decoded(object_id, location, stored)
+        except CorruptChunkError as error:
+            # The record says of itself what the index may say wrongly; the name decides.
+            packed = self._as_packed(object_id, location)
+            if packed is None or packed == location:
+                raise
+            try:
+                stored = self._reader.read(packed)
+                return packed, stored, decoded(object_id, packed, stored)
+            except StoreError:
+                raise error from None
+
+    def _as_packed(self, object_id: ChunkId, location: Location) -> Location | None:
+        """Return what the record in front of an object's place says of it; None if it is of another."""
+        at = location.offset - RECORD.size
+        if at < 0:
+            return None
+        try:
+            head = self._reader.read(Location(location.pack, at, RECORD.size, RECORD.size, 0, 0))
+        except StoreError:
+            return None
+        found = parse_header(head, at)
+        if found is None or found.object_id != object_id:
+            return None
+        return Location(location.pack, found.offset, found.stored, found.raw, found.codec, found.kind)
 
     def _stored(self, object_id: ChunkId) -> tuple[Location, bytes]:
         location = self.locate(object_id)

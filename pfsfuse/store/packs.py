@@ -19,7 +19,7 @@ Promises:
 - P2  a pack has at most one writer, which holds an flock on it;
 - P3  after `sync` every appended record survives power loss;
 - P4  a failed write (full disk) leaves the pack as it was before, and can be retried;
-- P5  a pack with whole records behind damage is never written again, so that they stay;
+- P5  what was durable in a pack is never cut off, also where there is damage in front of it;
 - P6  the index knows every pack, and the next pack gets a number that no pack has.
 """
 
@@ -123,6 +123,16 @@ class PackState(enum.IntEnum):
 
     OPEN = 0
     SEALED = 1
+
+
+def open_state(checkpoint: int) -> bytes:
+    """Return the value of PACKS of an unsealed pack that is durable up to *checkpoint*."""
+    return bytes([PackState.OPEN]) + checkpoint.to_bytes(8, "big")
+
+
+def checkpoint_in(state: bytes) -> int | None:
+    """Return up to where an unsealed pack is durable, if PACKS says so."""
+    return int.from_bytes(state[1:], "big") if len(state) == 9 and state[0] == PackState.OPEN else None
 
 
 class TornPackError(StoreError):
@@ -359,13 +369,20 @@ class PackWriter:
     """
 
     def __init__(
-        self, folder: Path, number: int, store_id: bytes, *, durable_end: Callable[[], int] | None = None
+        self,
+        folder: Path,
+        number: int,
+        store_id: bytes,
+        *,
+        durable_end: Callable[[], int] | None = None,
+        checkpoint: int | None = None,
     ) -> None:
         """
         Take the pack; BlockingIOError if another process has it, DamagedPackError (P5).
 
-        *durable_end* says up to where the pack is known to be durable.  It is asked only if there are
-        bytes that are no record; without it every whole record counts as durable.
+        *checkpoint* is where a record begins, and all before it was durable: only what is behind is read.
+        *durable_end* says up to where the pack is known to be durable where there is no checkpoint.  It is
+        asked only if there are bytes that are no record; without it every whole record counts as durable.
         """
         self.pack = PackFile(folder, number, store_id)
         self.number = number
@@ -382,6 +399,8 @@ class PackWriter:
         self._in_buffer: dict[int, bytes | memoryview] = {}
         """Payloads that are not in the file yet, by offset."""
         self._entries: list[Record] = []
+        """What stands from `_start` on."""
+        self._start = HEADER.size
         self._sealing = False
         self._failed: StoreError | None = None
         try:
@@ -394,7 +413,7 @@ class PackWriter:
                 self._end = HEADER.size
                 sync_folder(folder)
             else:
-                self._written = self._end = self._recover(durable_end)
+                self._written = self._end = self._recover(durable_end, checkpoint)
         except BaseException:
             os.close(self.fd)
             raise
@@ -402,7 +421,7 @@ class PackWriter:
         self._durable = self._written
         """Up to here others may refer to what is in the pack."""
 
-    def _recover(self, durable_end: Callable[[], int] | None) -> int:
+    def _recover(self, durable_end: Callable[[], int] | None, checkpoint: int | None) -> int:
         """
         Find the end of the last whole record and cut off what a crash tore; return the end.
 
@@ -410,6 +429,8 @@ class PackWriter:
         may be behind a gap; they are cut off with it, for nothing refers to what was not synced.  What
         something does refer to is never cut off.
         """
+        if checkpoint is not None:
+            return self._recover_from(checkpoint)
         try:
             check_pack_header(self.pack)
         except TornPackError:
@@ -433,9 +454,27 @@ class PackWriter:
         os.ftruncate(self.fd, end)
         return end
 
+    def _recover_from(self, checkpoint: int) -> int:
+        """Do the same where all that is durable ends at *checkpoint*: what is no record behind it was torn."""
+        check_pack_header(self.pack)
+        if os.fstat(self.fd).st_size < checkpoint:
+            raise DamagedPackError(self.path, os.fstat(self.fd).st_size)
+        self._start = end = checkpoint
+        with suppress(TornPackError):
+            for record, _ in scan(self.pack, checkpoint):
+                self._entries.append(record)
+                end = record.offset + record.stored
+        os.ftruncate(self.fd, end)
+        return end
+
     @property
     def size(self) -> int:
         return self._end
+
+    @property
+    def checkpoint(self) -> int | None:
+        """Up to where this process has made the pack durable; None if nowhere yet."""
+        return self._synced or None
 
     def append(
         self, kind: int, codec: int, payload: bytes | memoryview, *, raw: int, object_id: bytes
@@ -513,9 +552,19 @@ class PackWriter:
         self.sync()
 
     def _append_footer(self) -> None:
-        footer = footer_of(self._seed, self._entries, at=self._end)
+        footer = footer_of(self._seed, [*self._before_start(), *self._entries], at=self._end)
         self._buffer.append(footer)
         self._end += len(footer)
+
+    def _before_start(self) -> Iterator[Record]:
+        """Yield the records of earlier writers, past damage."""
+        start: int | None = HEADER.size
+        while start is not None and start < self._start:
+            try:
+                yield from scan_headers(self.pack, start, size=self._start)
+                return
+            except TornPackError as error:
+                start = find_next_record(self.pack, error.offset + 1, size=self._start)
 
     def close(self) -> None:
         """Write out what is buffered and let another process have the pack."""

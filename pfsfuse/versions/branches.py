@@ -97,6 +97,11 @@ def all_branches(txn: ReadTxn) -> Iterator[Branch]:
         yield decode(raw, Branch)
 
 
+def is_written_by_pipeline(txn: ReadTxn, repo_name: RepoName) -> bool:
+    """Say whether a pipeline makes a branch of a repo: the ids of changes are for its commits there."""
+    return any(line.provenance and not line.propagated for line in branches(txn, repo_name))
+
+
 def create_branch(
     txn: WriteTxn,
     repo_name: RepoName,
@@ -218,12 +223,19 @@ def downstream(txn: ReadTxn, start: Iterable[BranchRef], *, propagated_only: boo
     return ready
 
 
+def listening_branches(txn: ReadTxn, repo_name: RepoName) -> list[Branch]:
+    """Return the branches of a repo that have a trigger."""
+    lines = txn.scan(Table.BRANCHES, repo_name.encode() + b"\0")
+    found = [decode(raw, Branch) for _, raw in lines if b"trigger" in raw]
+    return [line for line in found if line.trigger is not None]
+
+
 def triggered_by(txn: ReadTxn, ref: BranchRef) -> list[Branch]:
     """Return the branches whose triggers look at this one."""
     return [
-        other
-        for other in branches(txn, ref.repo)
-        if other.trigger is not None and other.trigger.branch == ref.branch
+        line
+        for line in listening_branches(txn, ref.repo)
+        if line.trigger is not None and line.trigger.branch == ref.branch
     ]
 
 

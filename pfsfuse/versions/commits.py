@@ -29,6 +29,7 @@ from .branches import (
     branch,
     create_branch,
     find_branch,
+    is_written_by_pipeline,
     put_branch,
 )
 from .model import (
@@ -205,10 +206,16 @@ def start_commit(
     Open a commit on a branch, making the branch if it is new, and return the commit.
 
     BranchHasOpenCommitError if there is one; OutputBranchError for a user's commit on a branch
-    with provenance.
+    with provenance.  People cannot choose the id in a repo that a pipeline writes: the pipeline's own
+    commit of that change may need it.
     """
     repo(txn, repo_name)
     record = find_branch(txn, repo_name, branch_name) or create_branch(txn, repo_name, branch_name)
+    if commit_id is not None and origin is Origin.USER and is_written_by_pipeline(txn, repo_name):
+        raise ConflictError(
+            f"repo {repo_name} is written by a pipeline, whose commit will have the id of this change; "
+            f"write branch {record.ref} by itself"
+        )
     if record.propagated or (record.provenance and origin is Origin.USER):
         raise OutputBranchError(record.ref)
     if record.open is not None:

@@ -145,15 +145,17 @@ def merge_branch(
     `plan_merge` raises.
     """
     while True:
-        plan = plan_merge(store, trees, repo, source, target, favour=favour or Side.OURS)
-        if plan.is_done:
-            return None
-        if plan.merged.conflicts and favour is None:
-            raise MergeConflictError(f"{repo}@{source}", target, plan.merged.conflicts)
-        try:
-            return _write(store, plan, description or f"Merge {source}")
-        except StaleHeadError:
-            continue
+        # What is taken out of the source's tree must not be swept before the commit names it.
+        with store.hold():
+            plan = plan_merge(store, trees, repo, source, target, favour=favour or Side.OURS)
+            if plan.is_done:
+                return None
+            if plan.merged.conflicts and favour is None:
+                raise MergeConflictError(f"{repo}@{source}", target, plan.merged.conflicts)
+            try:
+                return _write(store, plan, description or f"Merge {source}")
+            except StaleHeadError:
+                continue
 
 
 def _write(store: Store, plan: Plan, description: str) -> Commit:

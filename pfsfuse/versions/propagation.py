@@ -24,7 +24,7 @@ import msgspec
 from ..ids import CommitId, new_commit_id
 from ..store.index import ReadTxn, WriteTxn
 from ..trees.tree import empty_directory
-from .branches import branch, downstream, find_branch, put_branch
+from .branches import branch, downstream, find_branch, is_written_by_pipeline, put_branch
 from .model import Branch, BranchRef, Commit, CommitRef, CommitState, Origin
 from .records import add_commit, find_commit, newest_good, replace_commit
 
@@ -44,7 +44,8 @@ def add_propagated(txn: WriteTxn, line: Branch, change_id: CommitId) -> Commit:
         replace_commit(txn, known, newer)
         return newer
     # A repo has one commit of each id: a second branch of it, or a late change, takes another.
-    commit_id = change_id if known is None else new_commit_id()
+    is_free = known is None and not is_written_by_pipeline(txn, line.repo)
+    commit_id = change_id if is_free else new_commit_id()
     good = newest_good(txn, current)
     return _add_finished(
         txn,

@@ -24,7 +24,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ..errors import ConflictError, NotFoundError
-from ..ids import CommitId, new_commit_id
+from ..ids import CommitId, RepoName, new_commit_id
 from ..store.index import ReadTxn, Table, WriteTxn
 from .branches import branches, find_branch, put_branch
 from .commits import commit
@@ -99,9 +99,7 @@ def squash_set(txn: WriteTxn, commit_id: CommitId) -> Gone:
     What was used for a commit that a newer one has followed may go: that commit loses the provenance.
     """
     gone = members(txn, commit_id)
-    refs = {each.ref for each in gone}
-    for each in gone:
-        _refuse_current_use(txn, each, refs)
+    _refuse_current_use(txn, gone)
     squash(txn, gone)
     _forget_moves(txn, commit_id)
     return gone
@@ -268,14 +266,20 @@ def _refuse_open(record: Commit) -> None:
         raise CommitInUseError(f"commit {record.ref} is open; finish or drop it first")
 
 
-def _refuse_current_use(txn: ReadTxn, record: Commit, gone: Iterable[CommitRef]) -> None:
-    """CommitInUseError if something that a branch names, or that is being made, was made from the commit."""
-    for ref in subvenance_of(txn, record.ref):
-        if ref not in gone and any(ref.commit in (line.head, line.open) for line in branches(txn, ref.repo)):
-            raise CommitInUseError(
-                f"commit {record.ref} was used to make {ref}, the newest of its branch; "
-                "wait until a newer commit has taken its place"
-            )
+def _refuse_current_use(txn: ReadTxn, gone: Gone) -> None:
+    """CommitInUseError if something that a branch names, or that is being made, was made from *gone*."""
+    leaving = {each.ref for each in gone}
+    current: dict[RepoName, set[CommitId | None]] = {}
+    for each in gone:
+        for user in subvenance_of(txn, each.ref):
+            if user.repo not in current:
+                lines = branches(txn, user.repo)
+                current[user.repo] = {named for line in lines for named in (line.head, line.open)}
+            if user not in leaving and user.commit in current[user.repo]:
+                raise CommitInUseError(
+                    f"commit {each.ref} was used to make {user}, the newest of its branch; "
+                    "wait until a newer commit has taken its place"
+                )
 
 
 def _refuse_used(txn: ReadTxn, record: Commit, gone: Iterable[CommitRef]) -> None:

@@ -144,6 +144,11 @@ class Replay:
     def _redo_at(self, number: int, mode: int, uid: int, gid: int, mtime_ns: int, atime_ns: int) -> None:
         self._tree.do_set_attributes(self._tree.nodes[number], mode, uid, gid, mtime_ns, atime_ns)
 
+    def _redo_xa(self, number: int, xattrs: list[list[bytes]], now: int) -> None:
+        self._tree.do_set_xattrs(
+            self._tree.nodes[number], tuple((name, value) for name, value in xattrs), now
+        )
+
     def _redo_e(self, parent: int, name: bytes, entry: object, now: int) -> None:
         self._tree.do_put_entry(self._directory(parent), name, msgspec.convert(entry, Entry), now)
 

@@ -1,8 +1,8 @@
 """
 Looking for the commits that changed a path.
 
-From a commit back, newest first, each compared with its parent: two look-ups, not a comparison of
-trees, and none where both have the same tree.  So it costs O(history x log files), however much a commit
+From a commit back, newest first, each compared with its parent: a look-up in each, not a comparison of
+trees, and none where the tree is the same.  So it costs O(history x log files), however much a commit
 changed elsewhere.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..errors import ConflictError
 from ..store.store import Store
 from ..trees.entry import Entry, is_same_content
 from ..trees.tree import Path, Trees
@@ -38,21 +39,34 @@ def search(store: Store, trees: Trees, start: Commit, path: Path) -> Iterator[St
 
     *Changed* means content, of a directory that of everything below it.  A commit whose content does
     not count (an error, forgotten) changed nothing, and its children are compared with what was before.
+    ConflictError for an open commit.
     """
+    if not start.is_finished:
+        raise ConflictError(f"commit {start.ref} is open: what it changes is not known before it is finished")
     skipped: list[Commit] = []
-    current: Commit | None = None
-    for older in _line(store, start):
-        if not older.is_good:
-            skipped.append(older)
+    newer: Commit | None = None
+    there: Entry | None = None
+    for commit in _line(store, start):
+        if not commit.is_good:
+            skipped.append(commit)
             continue
-        if current is not None:
-            yield _step(trees, current, older, path)
+        found = there if _is_same_tree(newer, commit) else _at(trees, commit, path)
+        if newer is not None:
+            yield Step(newer, not is_same_content(found, there), there)
         yield from (Step(each, changed=False, entry=None) for each in skipped)
         skipped.clear()
-        current = older
-    if current is not None:
-        yield _step(trees, current, None, path)
+        newer, there = commit, found
+    if newer is not None:
+        yield Step(newer, there is not None, there)
     yield from (Step(each, changed=False, entry=None) for each in skipped)
+
+
+def _is_same_tree(one: Commit | None, other: Commit) -> bool:
+    return one is not None and is_same_content(one.root, other.root)
+
+
+def _at(trees: Trees, commit: Commit, path: Path) -> Entry | None:
+    return trees.resolve(commit.root, path) if commit.root is not None else None
 
 
 def _line(store: Store, start: Commit) -> Iterator[Commit]:
@@ -64,13 +78,3 @@ def _line(store: Store, start: Commit) -> Iterator[Commit]:
             parent = found[-1].parent
             following = find_commit(txn, start.repo, parent) if parent is not None else None
         yield from found
-
-
-def _step(trees: Trees, commit: Commit, older: Commit | None, path: Path) -> Step:
-    before = older.root if older is not None else None
-    after = commit.root
-    entry = trees.resolve(after, path) if after is not None else None
-    if before is not None and after is not None and before.content == after.content:
-        return Step(commit, changed=False, entry=entry)
-    was = trees.resolve(before, path) if before is not None else None
-    return Step(commit, not is_same_content(was, entry), entry)

@@ -56,17 +56,19 @@ def commits_of_set(txn: ReadTxn, commit_id: CommitId) -> list[Commit]:
 
 def commit_set(txn: ReadTxn, commit_id: CommitId) -> CommitSet:
     """Return a commit set, inputs first; CommitSetNotFoundError."""
-    members = commits_of_set(txn, commit_id)
-    moved = [
-        found
-        for raw in (raw for _, raw in txn.scan(Table.MOVES, commit_id))
-        if (move := decode(raw, Move)) and (found := find_commit(txn, move.repo, move.head)) is not None
-    ]
-    if not members and not moved:
+    own = _own(txn, commit_id)
+    if not own:
         raise CommitSetNotFoundError(commit_id)
-    everything = {c.ref: c for c in (*members, *moved)}
+    everything = {c.ref: c for c in own}
     everything.update({c.ref: c for c in used_by(txn, everything.values())})
     return CommitSet(commit_id, in_order(everything))
+
+
+def _own(txn: ReadTxn, commit_id: CommitId) -> list[Commit]:
+    """Return the commits of a change and those that it moved a branch to."""
+    moves = [decode(raw, Move) for _, raw in txn.scan(Table.MOVES, commit_id)]
+    moved = [find_commit(txn, move.repo, move.head) for move in moves]
+    return [*commits_of_set(txn, commit_id), *(commit for commit in moved if commit is not None)]
 
 
 def used_by(txn: ReadTxn, commits: Iterable[Commit]) -> Iterator[Commit]:
@@ -104,7 +106,7 @@ def alias(
         move = decode(raw, Move)
         if branch in (None, move.branch):
             return find_commit(txn, repo_name, move.head)
-    return next(filter(fits, used_by(txn, commits_of_set(txn, commit_id))), None)
+    return next(filter(fits, used_by(txn, _own(txn, commit_id))), None)
 
 
 def sets_with_prefix(txn: ReadTxn, digits: str, *, most: int = 2) -> list[CommitId]:

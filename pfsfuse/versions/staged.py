@@ -40,6 +40,7 @@ class Node:
         "sealed",
         "tag",
         "uid",
+        "xattrs",
     )
 
     def __init__(self, number: int, kind: Kind, mode: int, uid: int, gid: int, now_ns: int) -> None:
@@ -58,6 +59,8 @@ class Node:
         self.name = b""
         self.more_names: tuple[tuple[StagedDirectory, bytes], ...] = ()
         """Hard links: the other (directory, name) pairs."""
+        self.xattrs: tuple[tuple[bytes, bytes], ...] = ()
+        """Extended attributes, by name."""
         self.group = 0
         """Of a node with several names: what their entries have in common in a finished commit (trees/links.py)."""
         self.origin: Entry | None = None

@@ -18,7 +18,7 @@ Invariants (fsck.py):
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -162,12 +162,14 @@ def finish(
     transaction_id: CommitId,
     *,
     roots: Mapping[CommitRef, Entry] | None = None,
+    assure: Callable[[], None] = lambda: None,
     perform: Perform = perform_one,
 ) -> Transaction:
     """
     Do all requests in one durable change and return what was done; the transaction is gone then.
 
-    *roots* has the content of `commits_to_seal`.  TransactionFailedError: nothing was done.
+    *roots* has the content of `commits_to_seal`; *assure* raises if that is not all of it any more.
+    TransactionFailedError: nothing was done.
     """
     change = Change(transaction_id, trees, roots or {})
     with store.write() as txn:
@@ -177,6 +179,7 @@ def finish(
             for position, request in enumerate(record.requests)
         ]
         txn.delete(Table.DOCUMENTS, transaction_key(transaction_id))
+        assure()
     return msgspec.structs.replace(record, responses=tuple(responses))
 
 

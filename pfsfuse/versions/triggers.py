@@ -32,7 +32,7 @@ from ..ids import BranchName, CommitId, RepoName
 from ..schedules import parse_schedule
 from ..sizes import parse_size
 from ..store.index import ReadTxn, Table, WriteTxn
-from .branches import branch, branches, create_branch, find_branch, put_branch
+from .branches import branch, create_branch, find_branch, listening_branches, put_branch
 from .model import Branch, BranchRef, Commit, Trigger, commit_key, decode
 
 
@@ -93,7 +93,7 @@ def fire(txn: WriteTxn, source: Branch, done: Commit) -> tuple[BranchName, ...]:
     """
     if not done.is_data:
         return ()
-    lines = list(branches(txn, source.repo))
+    lines = listening_branches(txn, source.repo)
     moved: list[BranchName] = []
     pending = [source.name]
     while pending:

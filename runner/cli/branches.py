@@ -244,4 +244,9 @@ def delete_branch(
     force: Annotated[bool, typer.Option("--force", "-f", help="Also if others are made from it.")] = False,
 ) -> None:
     """Delete a branch; its commits stay readable by their ids."""
-    session.change(DeleteBranch(branch_name(name), force))
+    from runner.jobs.creation import refuse_output
+
+    ref = branch_name(name)
+    with session.store.read() as txn:
+        refuse_output(txn, ref)
+    session.change(DeleteBranch(ref, force))

@@ -27,6 +27,19 @@ Autocommit = Annotated[
         metavar="SECONDS", help="Finish a commit after so many quiet seconds; `off`: never by itself."
     ),
 ]
+Transport = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        envvar="PFS_TRANSPORT",
+        help="How to talk to the kernel: `direct`, or `pyfuse3`, which is slower.",
+        show_default="direct",
+    ),
+]
+Xattrs = Annotated[
+    bool,
+    typer.Option("--xattrs", help="Keep extended attributes (user.*); every write costs a request more."),
+]
 Directory = Annotated[
     Path, typer.Argument(metavar="DIR", help="The mount point: an empty folder, made if absent.")
 ]
@@ -59,6 +72,8 @@ def mount(
     session: Session,
     directory: Directory,
     autocommit: Autocommit = "2",
+    transport: Transport = None,
+    xattrs: Xattrs = False,
     ready_fd: ReadyFd = None,
     parent: Parent = None,
 ) -> None:
@@ -67,7 +82,9 @@ def mount(
 
     point = check_point(session.root, directory)
     start_logging(session.screen, parent)
-    made = Mount(session.store, point, autocommit_s=seconds_of(autocommit))
+    made = Mount(
+        session.store, point, autocommit_s=seconds_of(autocommit), transport=transport, xattrs=xattrs
+    )
     trio.run(_serve, made, lambda: announce(ready_fd, session.screen, f"mounted at {point}"))
 
 

@@ -9,6 +9,7 @@ import typer
 
 from pfsfuse.errors import InvalidNameError
 from pfsfuse.ids import CommitId
+from pfsfuse.names import check_branch_name
 from pfsfuse.store.index import WriteTxn
 from pfsfuse.versions.branches import find_branch
 from pfsfuse.versions.changesets import Delete
@@ -74,20 +75,44 @@ def drop_commit(session: Session, name: Name, recursive: Recursive = False) -> N
 def _drop(session: Session, name: str, *, recursive: bool, may_be_head: bool) -> None:
     with session.store.read() as txn:
         change = change_name(txn, name)
-        opened = _open_commit(session, name) if change is None else None
-        if change is None and opened is None and not may_be_head:
-            repo, text = commit_name(name)
-            if find_branch(txn, repo, text) is not None:
-                raise NoOpenCommitError(BranchRef(repo, open_branch(txn, repo, text).branch))
+    if change is not None:
+        _drop_change(session, change)
+        return
+    opened = _open_commit(session, name)
     if opened is not None:
         session.writing.drop(opened)
         return
+    repo, text = commit_name(name)
+    with session.store.read() as txn:
+        is_branch = find_branch(txn, repo, text) is not None
+    if is_branch and not may_be_head:
+        raise NoOpenCommitError(BranchRef(repo, check_branch_name(text)))
     _take_away(
-        session,
-        name,
-        removal.drop_set,
-        lambda txn, ref: removal.drop_commit(txn, ref, recursive=recursive),
+        session, name, removal.drop_set, lambda txn, ref: removal.drop_commit(txn, ref, recursive=recursive)
     )
+
+
+def _drop_change(session: Session, change: CommitId) -> None:
+    """Drop a change; what people have open of it goes through the owner, which knows who is writing."""
+    try:
+        with session.store.write() as txn:
+            gone = removal.drop_set(txn, change)
+            opened = [each for each in gone if not each.is_finished and each.origin is Origin.USER]
+            if opened:
+                # Nothing else stands in the way: now in earnest, the open ones first.
+                raise _TakenBack
+    except _TakenBack:
+        for each in opened:
+            session.writing.drop(BranchRef(each.repo, each.branch))
+        if len(opened) < len(gone):
+            with session.store.write() as txn:
+                removal.drop_set(txn, change)
+    session.writing.barrier()
+    show_commits(session.screen, [shown_commit(each) for each in gone])
+
+
+class _TakenBack(Exception):  # noqa: N818  # no error: it ends a rehearsal
+    """Raised in a write transaction so that nothing of it stays."""
 
 
 def _open_commit(session: Session, name: str) -> BranchRef | None:

@@ -13,9 +13,9 @@ from pfsfuse.ids import RepoName
 from pfsfuse.sizes import parse_size
 from pfsfuse.store.index import ReadTxn
 from pfsfuse.versions import repos
-from pfsfuse.versions.branches import branches
+from pfsfuse.versions.branches import MASTER, branches
 from pfsfuse.versions.commits import newest_good
-from pfsfuse.versions.model import Repo
+from pfsfuse.versions.model import BranchRef, Repo
 from pfsfuse.versions.projects import project as find_project
 from pfsfuse.versions.requests import CreateRepo, DeleteRepo
 
@@ -162,11 +162,7 @@ def delete_repo(
 
 def refuse_pipelines(txn: ReadTxn, names: Sequence[str]) -> None:
     """PipelineInUseError if one of these repos is the output of a pipeline, which would go on without it."""
-    from runner.jobs.creation import PipelineInUseError
-    from runner.jobs.records import find_pipeline
+    from runner.jobs.creation import refuse_output
 
     for name in names:
-        if find_pipeline(txn, name) is not None:
-            raise PipelineInUseError(
-                f"repo {name} is the output of pipeline {name}; `pfs delete pipeline {name}` deletes both"
-            )
+        refuse_output(txn, BranchRef(RepoName(name), MASTER))

@@ -99,8 +99,15 @@ class Session:
 
         with self.store.read() as txn:
             opened = transactions.commits_to_seal(txn, transactions.transaction(txn, transaction_id))
-        with self.writing.holding([BranchRef(each.repo, each.branch) for each in opened]) as roots:
-            return transactions.finish(self.store, self.trees, transaction_id, roots=roots, perform=_perform)
+        with self.writing.holding([BranchRef(each.repo, each.branch) for each in opened]) as held:
+            return transactions.finish(
+                self.store,
+                self.trees,
+                transaction_id,
+                roots=held.roots,
+                assure=held.assure,
+                perform=_perform,
+            )
 
     def close(self) -> None:
         """Close the store, opening it first if it was not; the next use opens it again."""

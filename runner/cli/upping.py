@@ -27,7 +27,7 @@ from runner.supervisor import (
     live_state,
 )
 
-from .mounting import Autocommit, Directory, check_point, point_of, seconds_of
+from .mounting import Autocommit, Directory, Transport, Xattrs, check_point, point_of, seconds_of
 from .servers import Parent, ReadyFd, announce, start_logging
 from .session import ROOT_VARIABLE, Session
 
@@ -39,12 +39,17 @@ def up(
     directory: Directory,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
     autocommit: Autocommit = "2",
+    transport: Transport = None,
+    xattrs: Xattrs = False,
     no_runner: Annotated[bool, typer.Option("--no-runner", help="The mount only; no pipelines run.")] = False,
     ready_fd: ReadyFd = None,
 ) -> None:
     """Mount the repos at DIR, run the pipelines, and keep both running until Ctrl-C or `pfs down`."""
     point = check_point(session.root, directory)
     seconds_of(autocommit)
+    mounting = [os.fspath(point), "--autocommit", autocommit]
+    mounting += ["--transport", transport] if transport is not None else []
+    mounting += ["--xattrs"] if xattrs else []
     # Makes the store where there is none, and refuses one that cannot be used, before anything is started.
     session.close()
     state = live_state(session.run)
@@ -52,14 +57,12 @@ def up(
         _say_up_already(session, state, point)
         return
     if detach:
-        _detach(
-            session, [os.fspath(point), "--autocommit", autocommit, *(["--no-runner"] if no_runner else [])]
-        )
+        _detach(session, [*mounting, *(["--no-runner"] if no_runner else [])])
         session.screen.note(f"up: mounted at {point}; `pfs down` ends it")
         return
     start_logging(session.screen, None)
     names = [MOUNT] if no_runner else [MOUNT, RUNNER]
-    arguments = {MOUNT: [os.fspath(point), "--autocommit", autocommit], RUNNER: []}
+    arguments = {MOUNT: mounting, RUNNER: []}
     supervisor = Supervisor(
         session.run,
         point,

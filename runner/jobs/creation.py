@@ -114,6 +114,15 @@ def _drop_output(txn: WriteTxn, job: JobRecord) -> None:
         drop_open_commit(txn, ref)
 
 
+def refuse_output(txn: ReadTxn, ref: BranchRef) -> None:
+    """PipelineInUseError if a branch is the output of a pipeline, which would go on without it."""
+    record = find_pipeline(txn, ref.repo)
+    if record is not None and output_of(record) == ref:
+        raise PipelineInUseError(
+            f"{ref} is the output of pipeline {record.name}; `pfs delete pipeline {record.name}` deletes both"
+        )
+
+
 def create_job(txn: WriteTxn, spec: Job) -> JobRecord:
     """
     Create a one-off job.

@@ -124,11 +124,12 @@ def jobs(txn: ReadTxn, *, pipeline_name: str | None = None) -> Iterator[JobRecor
         yield decode(raw, JobRecord)
 
 
-def pending_jobs(txn: ReadTxn) -> list[JobRecord]:
+def pending_jobs(txn: ReadTxn, *, pipeline_name: str | None = None) -> list[JobRecord]:
     """Return the jobs that are not final, in no order, without decoding the many that are."""
+    prefix = b"job\0" if pipeline_name is None else job_key(pipeline_name)
     return [
         decode(raw, JobRecord)
-        for _, raw in txn.scan(Table.DOCUMENTS, b"job\0")
+        for _, raw in txn.scan(Table.DOCUMENTS, prefix)
         if not any(mark in raw for mark in _FINAL_MARKS)
     ]
 

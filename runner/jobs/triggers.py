@@ -26,7 +26,7 @@ from pfsfuse.versions.model import Branch, BranchRef, Commit, Move, Origin, deco
 from pfsfuse.versions.wiring import last_move, moves_of
 
 from .model import JobInputRef, JobRecord, PipelineRecord, PipelineState
-from .records import STARTING, find_job, inputs_of, jobs, output_of, pipelines, put_job, spec_of
+from .records import STARTING, find_job, inputs_of, output_of, pending_jobs, pipelines, put_job, spec_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ def newest_input(txn: ReadTxn, ref: BranchRef, *, before_ns: int | None = None) 
             ),
             None,
         )
-    waiting = [job for job in jobs(txn, pipeline_name=ref.repo) if not job.state.is_final]
+    waiting = pending_jobs(txn, pipeline_name=ref.repo)
     if waiting:
         return max(waiting, key=lambda job: job.created_ns).id
     found = newest_data(txn, line)
@@ -209,7 +209,10 @@ def _head_at(txn: ReadTxn, line: Branch, before_ns: int | None) -> Commit | None
     move = last_move(txn, line)
     if before_ns is None or move is None or move.moved_ns <= before_ns:
         return head_of(txn, line)
-    return find_commit(txn, line.repo, move.before) if move.before is not None else None
+    if move.before is None:
+        return None
+    # Taken away meanwhile: what there is now is the best that can be had.
+    return find_commit(txn, line.repo, move.before) or head_of(txn, line)
 
 
 def in_order(records: Sequence[PipelineRecord]) -> Iterator[PipelineRecord]:

@@ -295,3 +295,23 @@ def test_what_the_processes_say_is_in_the_run_folder(store: Up) -> None:
     store.until(lambda: "status -9" in (store.run / "up.log").read_text(), "the supervisor says so")
 
     assert json.loads((store.run / "up.json").read_text())["mount"] == str(store.point)
+
+
+def test_a_change_that_somebody_is_writing_is_not_deleted(store: Up) -> None:
+    """
+    A program has a file of the open commit open; when it is done, the commit can go, by its id.
+    """
+    opened = store.pfs.ok("start", "commit", "data@master").out.strip()
+    with open(store.master / "f", "wb") as file:
+        file.write(b"half")
+        file.flush()
+        refused = store.pfs("delete", "commit", opened)
+        assert 4 == refused.code, refused.err
+        assert "open for writing" in refused.err
+        file.write(b" and the rest")
+    assert b"half and the rest" == (store.master / "f").read_bytes()
+
+    store.pfs.ok("delete", "commit", opened)
+
+    assert [] == os.listdir(store.master)
+    assert [] == store.pfs.ok("list", "commit", "data@master", "-o", "json").json

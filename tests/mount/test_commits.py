@@ -347,7 +347,7 @@ def test_an_unlinked_file_neither_opens_a_commit_nor_keeps_one_open(mount: Mount
     assert 1 == mount.count(name)
 
 
-def test_names_of_one_file_are_files_of_their_own_after_the_finish(patient: Mounted, name: str) -> None:
+def test_names_of_one_file_go_on_as_one_after_the_finish(patient: Mounted, name: str) -> None:
     """A file gets a second name, loses the first and gets a third; both are written on in the next commit."""
     master = patient.repo(name)
     (master / "d").mkdir()
@@ -362,7 +362,7 @@ def test_names_of_one_file_are_files_of_their_own_after_the_finish(patient: Moun
             file.write(data)
     patient.finish(name)
 
-    assert {"d/second": b"12", "third": b"13"} == patient.files(name)
+    assert {"d/second": b"123", "third": b"123"} == patient.files(name)
 
 
 # Finished commits

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from pfsfuse.errors import ConflictError
+from pfsfuse.errors import ConflictError, UnavailableError
 from pfsfuse.mount.writing import Writing
 from pfsfuse.versions import transactions
 from pfsfuse.versions.model import BranchRef
@@ -16,7 +16,7 @@ from pfsfuse.versions.owner import NoOpenCommitError
 from pfsfuse.versions.requests import CreateRepo, FinishCommit
 from pfsfuse.versions.transactions import TransactionFailedError, commits_to_seal, transaction
 from tests.support.builders import ref
-from tests.support.mounting import Mounted
+from tests.support.mounting import Mounted, mounted
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(60)]
 
@@ -44,8 +44,8 @@ def finish(mount: Mounted, begun: transactions.Transaction) -> transactions.Tran
     with store.read() as txn:
         opened = commits_to_seal(txn, transaction(txn, begun.id))
     refs = [BranchRef(each.repo, each.branch) for each in opened]
-    with Writing(store, trees).holding(refs) as roots:
-        return transactions.finish(store, trees, begun.id, roots=roots)
+    with Writing(store, trees).holding(refs) as held:
+        return transactions.finish(store, trees, begun.id, roots=held.roots, assure=held.assure)
 
 
 def test_commits_that_the_mount_owns_are_finished_together(patient: Mounted, names: list[str]) -> None:
@@ -97,11 +97,11 @@ def test_who_writes_waits_while_commits_are_held(patient: Mounted, names: list[s
         (patient.master(names[0]) / "late").write_bytes(b"late")
         wrote.set()
 
-    with Writing(world.store, world.trees).holding([ref(name) for name in names]) as roots:
+    with Writing(world.store, world.trees).holding([ref(name) for name in names]) as held:
         writer = threading.Thread(target=write)
         writer.start()
         assert not wrote.wait(0.3)
-        transactions.finish(world.store, world.trees, begun.id, roots=roots)
+        transactions.finish(world.store, world.trees, begun.id, roots=held.roots, assure=held.assure)
     writer.join()
 
     assert {"f": b"first"} == patient.files(names[0])
@@ -129,6 +129,26 @@ def test_a_killed_process_lets_go_of_what_it_held(patient: Mounted, names: list[
         (patient.master(name) / "g").write_bytes(b"more")
         patient.finish(name)
         assert {"f": b"first", "g": b"more"} == patient.files(name)
+
+
+def test_a_mount_that_ended_holds_nothing(names: list[str]) -> None:
+    """
+    It is killed while a transaction is about to be finished; nothing is done, and the next mount goes on.
+    """
+    with mounted(autocommit_s=-1) as mount:
+        begun = begin(mount, names)
+        store, trees = mount.world.store, mount.world.trees
+
+        with Writing(store, trees).holding([ref(name) for name in names]) as held:
+            mount.kill()
+            with pytest.raises(UnavailableError):
+                transactions.finish(store, trees, begun.id, roots=held.roots, assure=held.assure)
+        mount.start()
+
+        (mount.master(names[0]) / "g").write_bytes(b"more")
+        finish(mount, begun)
+        assert {"f": b"first", "g": b"more"} == mount.files(names[0])
+        assert {"f": b"first"} == mount.files(names[1])
 
 
 def test_commits_that_are_written_or_not_there_cannot_be_held(patient: Mounted, names: list[str]) -> None:

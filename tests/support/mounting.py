@@ -1,8 +1,8 @@
 """
 A mount in a process of its own, without a runner, for tests of the mount itself.
 
-As a program (`python -m tests.support.mounting <store> <point> <autocommit> <traps>`) it serves the
-mount.  A *trap* is a file that a test puts into the folder `traps`: while there is a file `write`
+As a program (`python -m tests.support.mounting <store> <point> <autocommit> <traps> <transport> <xattrs>`) it
+serves the mount.  A *trap* is a file that a test puts into the folder `traps`: while there is a file `write`
 there, the vfs method `write` raises what the file names.  That is how tests make handlers fail
 without anything of ours that would have to know of them.
 
@@ -28,6 +28,7 @@ from typing import Any
 
 from pfsfuse.mount.client import MountClient
 from pfsfuse.mount.mountpoint import mount_kind
+from pfsfuse.mount.transports import DEFAULT
 from pfsfuse.versions.branches import branch as find_branch
 from pfsfuse.versions.branches import create_branch
 from pfsfuse.versions.changes import Listener, poke_after_writes
@@ -51,13 +52,21 @@ class Mounted:
     """A store and its mount."""
 
     def __init__(
-        self, *, autocommit_s: float = 0.3, store: Path | None = None, folder: Path | None = None
+        self,
+        *,
+        autocommit_s: float = 0.3,
+        store: Path | None = None,
+        folder: Path | None = None,
+        transport: str | None = None,
+        xattrs: bool = False,
     ) -> None:
         """
         *store* is where the store is to be, if not in a folder of this mount's own.
 
         *folder* is that folder, for who has to tidy up after a test process that is killed.
+        *transport* is how the mount talks to the kernel, if not as PFS_TRANSPORT says.
         """
+        self.transport = transport or os.environ.get("PFS_TRANSPORT") or DEFAULT
         if folder is not None:
             folder.mkdir()
         self.folder = folder or Path(tempfile.mkdtemp(prefix="pfst-", dir="/tmp"))
@@ -65,6 +74,7 @@ class Mounted:
         self.traps = self.folder / "traps"
         self.traps.mkdir()
         self.autocommit_s = autocommit_s
+        self.xattrs = xattrs
         self.world = World(store or self.folder / "store")
         poke_after_writes(self.world.store)
         self.process: subprocess.Popen[bytes] | None = None
@@ -76,6 +86,7 @@ class Mounted:
     def start(self) -> None:
         """Mount; return when the mount point can be used."""
         arguments = [self.world.root, self.point, str(self.autocommit_s), self.traps]
+        arguments += [self.transport, str(self.xattrs)]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.mounting", *map(os.fspath, arguments)],
@@ -232,9 +243,11 @@ def mounted(
     store: Path | None = None,
     folder: Path | None = None,
     limit_s: float = 100.0,
+    transport: str | None = None,
+    xattrs: bool = False,
 ) -> Iterator[Mounted]:
     """A mount that is gone at the end, with all that belongs to it."""
-    made = Mounted(autocommit_s=autocommit_s, store=store, folder=folder)
+    made = Mounted(autocommit_s=autocommit_s, store=store, folder=folder, transport=transport, xattrs=xattrs)
     try:
         made.start()
         with made.watched(limit_s):
@@ -252,10 +265,12 @@ def _serve() -> None:
     from pfsfuse.mount.mount import Mount
     from pfsfuse.store.store import Store
 
-    root, point, autocommit_s, traps = sys.argv[1:]
+    root, point, autocommit_s, traps, transport, xattrs = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     store = Store(Path(root))
-    mount = Mount(store, Path(point), autocommit_s=float(autocommit_s))
+    mount = Mount(
+        store, Path(point), autocommit_s=float(autocommit_s), transport=transport, xattrs=xattrs == "True"
+    )
     _set_traps(mount, Path(traps))
 
     async def run() -> None:

@@ -57,8 +57,8 @@ class Up:
         state = read_state(self.run)
         return [state.supervisor, *state.children.values()] if state is not None else []
 
-    def close(self) -> None:
-        """End everything, by all means, but only our own."""
+    def close(self, *, remove: bool = True) -> None:
+        """End everything, by all means, but only our own; the folder goes, too, unless it is a disk."""
         known = self.processes()
         self.pfs("down")
         for who in known:
@@ -66,4 +66,5 @@ class Up:
         for flags in (["-u"], ["-u", "-z"]):
             if mount_kind(self.point) is not None:
                 subprocess.run(["fusermount3", *flags, self.point], capture_output=True, check=False)
-        shutil.rmtree(self.folder)
+        if remove:
+            shutil.rmtree(self.folder)

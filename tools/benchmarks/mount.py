@@ -51,6 +51,7 @@ class MountBench:
         self.env = {**os.environ, "PFS_ROOT": os.fspath(scratch / "store"), "PYTHONPATH": _SOURCES}
         if transport is not None:
             self.env["PFS_TRANSPORT"] = transport
+        self._is_filled = False
         self._process: subprocess.Popen[bytes] | None = None
         self._serial = 0
 
@@ -59,7 +60,10 @@ class MountBench:
         return done.stdout
 
     def fill(self) -> None:
-        """Put A and B into the store, without a mount."""
+        """Put A and B into the store, without a mount, the first time that it is mounted."""
+        if self._is_filled:
+            return
+        self._is_filled = True
         for name in ("A", "B"):
             self.pfs("create", "repo", name)
         self.pfs("put", "file", "A@master:/A", "-f", os.fspath(self.data / "A"))
@@ -68,6 +72,7 @@ class MountBench:
     @contextmanager
     def mounted(self) -> Iterator[Path]:
         """The mount point, with a process that knows nothing yet."""
+        self.fill()
         ready, child = os.pipe()
         arguments = ["mount", os.fspath(self.point), "--autocommit", "off", "--ready-fd", str(child)]
         with open(self.scratch / "mount.log", "ab") as log:
@@ -242,6 +247,68 @@ def row_write(bench: MountBench) -> list[Figure]:
     ]
 
 
+_MANY = 1_000_000
+_MANY_DIRECTORIES = 1000
+
+
+def _fill_many(root: Path) -> None:
+    """Commit 1,000,000 files of 600 bytes, each another, to the repo `many`; not through the mount."""
+    from pfsfuse.ids import BranchName
+    from pfsfuse.store.store import Store
+    from pfsfuse.trees.contents import ContentsWriter
+    from pfsfuse.trees.entry import Entry
+    from pfsfuse.trees.tree import Trees
+    from pfsfuse.versions.changesets import PutTree
+    from pfsfuse.versions.model import BranchRef
+    from pfsfuse.versions.owner import commit_changes
+    from pfsfuse.versions.repos import create_repo
+
+    store = Store(root)
+    trees = Trees(store.chunks)
+
+    def directory(number: int) -> Entry:
+        files: dict[bytes, Entry | None] = {}
+        for name in range(_MANY // _MANY_DIRECTORIES):
+            writer = ContentsWriter(store.chunks)
+            writer.write(b"%012d " % (number * _MANY + name) * 46)
+            files[b"file%06d" % name] = writer.finish().entry(mode=0o644, uid=0, gid=0, mtime_ns=1)
+        return trees.update(trees.empty_directory(), files)
+
+    with store.write() as txn:
+        repo = create_repo(txn, "many").name
+    top: dict[bytes, Entry | None] = {}
+    for number in range(_MANY_DIRECTORIES):
+        top[b"dir%04d" % number] = directory(number)
+        if number % 50 == 49:
+            store.flush()
+    root_entry = trees.update(trees.empty_directory(), top)
+    commit_changes(store, trees, BranchRef(repo, BranchName("master")), [PutTree((), root_entry)])
+    store.close()
+
+
+def row_memory(bench: MountBench) -> list[Figure]:
+    """The memory of the mount process while 1,000,000 files are listed and read, and read again."""
+    _fill_many(Path(bench.env["PFS_ROOT"]))
+    tree = bench.point / "many" / "master"
+    command = f"tar c -C '{tree}' . | cat > /dev/null"
+    with bench.mounted():
+        first = bench.measure(lambda: run("sh", "-c", command))
+        after_first = bench.memory()
+        run("sh", "-c", command)
+        after_second = bench.memory()
+    mib = after_second / (1 << 20)
+    return [
+        Figure(
+            "memory with 1,000,000 files listed and read",
+            f"{after_first / (1 << 20):.0f}, then {mib:.0f} MiB",
+            f"tar c {first.clock:.0f} s",
+            f"{after_second / after_first:.2f}",
+            "<= 400 MiB, flat",
+            mib <= 400 and after_second <= 1.1 * after_first,
+        )
+    ]
+
+
 ROWS: dict[str, Callable[[MountBench], list[Figure]]] = {
     "read": row_read,
     "find": _walk("find", "find {} > /dev/null", 0.25, 0.05),
@@ -250,6 +317,7 @@ ROWS: dict[str, Callable[[MountBench], list[Figure]]] = {
     "grep": _walk("grep -r", "grep -r nothing-has-this {} > /dev/null || true", 2.5, 0.8),
     "copy": row_copy,
     "write": row_write,
+    "memory": row_memory,
 }
 
 
@@ -274,7 +342,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="pfs-bench-", dir="/var/tmp") as scratch:
         bench = MountBench(Path(scratch), chosen.data or Path(scratch) / "data", chosen.transport)
         make_data(bench.data)
-        bench.fill()
         started = time.monotonic()
         for name in chosen.rows or list(ROWS):
             for figure in ROWS[name](bench):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+HEADING = f"      {'':48} {'ours':>24}   {'reference':>36}   {'ratio':>7}   to reach"
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -24,7 +26,7 @@ class Figure:
     def line(self) -> str:
         mark = "  ok " if self.reached else " MISS"
         return (
-            f"{mark} {self.what:44} {self.ours:>16}   {self.reference:>24}   {self.ratio:>8}   {self.wanted}"
+            f"{mark} {self.what:48} {self.ours:>24}   {self.reference:>36}   {self.ratio:>7}   {self.wanted}"
         )
 
 

@@ -107,6 +107,7 @@ def test_the_output_of_a_pipeline_is_deleted_with_the_pipeline(pfs: Pfs, root: P
     refused(pfs("delete", "repo", "made", "--force"), 4, "delete pipeline")
     refused(pfs("delete", "project", "default", "--force"), 4, "delete pipeline")
     refused(pfs("update", "branch", "made@master", "--no-provenance"), 4, "pipeline")
+    refused(pfs("delete", "branch", "made@master"), 4, "delete pipeline")
 
 
 # Branches

@@ -213,6 +213,18 @@ def test_a_branch_with_a_trigger_follows_its_source(pfs: Pfs) -> None:
     assert "Trigger: staging: rate limit" in pfs.ok("inspect", "branch", "data@release").out
 
 
+def test_a_trigger_is_taken_away(pfs: Pfs) -> None:
+    """
+    The branch stays where it is.
+    """
+    pfs.ok("create", "repo", "data")
+    pfs.ok("create", "branch", "data@release", "--trigger", "master", "--trigger-commits", "1")
+
+    pfs.ok("update", "branch", "data@release", "--no-trigger")
+
+    assert pfs.ok("inspect", "branch", "data@release", "-o", "json").json["trigger"] is None
+
+
 def test_all_conditions_and_a_clock_are_said(pfs: Pfs) -> None:
     """
     As people read them.

@@ -6,8 +6,10 @@ from itertools import permutations
 
 import pytest
 
+from pfsfuse.errors import ConflictError
 from pfsfuse.ids import BranchName, CommitId, RepoName, new_commit_id
 from pfsfuse.store.index import Table
+from pfsfuse.versions.branches import find_branch
 from pfsfuse.versions.commits import find_commit, finish_commit, start_commit
 from pfsfuse.versions.model import BranchRef, Commit, commit_key
 from pfsfuse.versions.wiring import make_branch, set_head
@@ -492,3 +494,31 @@ def test_a_change_with_a_commit_that_is_still_open_waits_for_it(versions: Versio
     assert [(True, ""), (False, "")] == [before, after]
     assert {"data": change_id, "other": change_id} == inputs_of(job)
     assert [] == looker.look()
+
+
+def test_nothing_takes_the_id_that_a_job_needs_for_its_output(versions: Versions, looker: Looker) -> None:
+    """
+    The output repo has other branches: one is propagated from the input, one is written in the same change.
+    """
+    versions.repo("data")
+    versions.pipeline("one", [reads("data")])
+    with versions.store.write() as txn:
+        make_branch(
+            txn,
+            BranchRef(RepoName("one"), BranchName("marks")),
+            provenance=[BranchRef(RepoName("data"), BranchName("master"))],
+        )
+    made = versions.commit("data")
+    with pytest.raises(ConflictError, match="pipeline"), versions.store.write() as txn:
+        start_commit(txn, RepoName("one"), "notes", commit_id=made.id)
+
+    (job,) = looker.look()
+    versions.end(job)
+
+    with versions.store.read() as txn:
+        output = find_commit(txn, RepoName("one"), made.id)
+        marks = find_branch(txn, RepoName("one"), "marks")
+    assert output is not None
+    assert "master" == output.branch
+    assert marks is not None
+    assert marks.head not in (None, made.id)

@@ -116,6 +116,44 @@ def test_a_pack_with_records_behind_damage_is_never_cut(writer: PackWriter) -> N
     assert [b"still here"] == payloads(writer.pack, after)
 
 
+def test_a_writer_with_a_checkpoint_reads_only_what_is_behind_it(writer: PackWriter) -> None:
+    """An earlier writer made two records durable; the second of two more is torn, and the first damaged."""
+    damaged = append(writer, b"x" * 100)
+    append(writer, b"durable")
+    writer.sync()
+    checkpoint = writer.checkpoint
+    append(writer, b"after")
+    append(writer, b"torn")
+    writer.close()
+    os.truncate(writer.path, writer.path.stat().st_size - 1)
+    flip(writer.path, damaged.offset + 3)
+
+    again = PackWriter(writer.path.parent, 1, STORE, checkpoint=checkpoint)
+    append(again, b"later")
+    again.seal()
+    again.close()
+
+    assert checkpoint is not None
+    assert [b"after", b"later"] == payloads(writer.pack, checkpoint)
+    listed = read_footer(writer.pack)
+    assert listed is not None
+    assert [chunk_id(d) for d in (b"x" * 100, b"durable", b"after", b"later")] == [
+        r.object_id for r in listed
+    ]
+
+
+def test_a_pack_that_ends_before_its_checkpoint_is_not_written(writer: PackWriter) -> None:
+    """Somebody cut the file."""
+    append(writer, b"x" * 100)
+    writer.sync()
+    checkpoint = writer.checkpoint
+    writer.close()
+    os.truncate(writer.path, writer.path.stat().st_size - 1)
+
+    with pytest.raises(DamagedPackError):
+        PackWriter(writer.path.parent, 1, STORE, checkpoint=checkpoint)
+
+
 def test_a_scan_names_the_first_byte_of_damage_and_gives_what_is_before(writer: PackWriter) -> None:
     """The second of three records has a flipped bit in its header."""
     first = append(writer, b"first")

@@ -257,6 +257,15 @@ def test_a_flipped_bit_in_a_place_of_the_index_is_mended_from_the_packs(
     assert FILES == readable(hurt)
 
 
+@pytest.mark.parametrize("at", [550, 750, 920, 999], ids=["stored", "raw", "codec", "kind"])
+def test_an_object_is_read_although_the_index_says_wrongly_how_it_is_stored(hurt: World, at: int) -> None:
+    """The lengths, the codec or the kind in the index have a flipped bit: the record in the pack knows better."""
+    for number in range(len(list(values(hurt, Table.OBJECTS)))):
+        rewrite(hurt, Table.OBJECTS, with_bit(at), number=number)
+
+    assert FILES == readable(hurt)
+
+
 @pytest.mark.parametrize(
     "table", [Table.META, Table.PACKS, Table.CHANGES, Table.OUTBOX], ids=lambda t: t.label
 )

@@ -236,6 +236,23 @@ def test_two_branches_of_one_repo_take_two_ids(world: World) -> None:
     assert 2 == len({each.id for each in found if each is not None})
 
 
+def test_an_id_names_what_a_branch_that_it_moved_is_made_from(world: World) -> None:
+    """
+    One change wires two branches of a repo; the second has a commit of another id, made from d.
+    """
+    for name in "cd":
+        world.repo(name)
+    used = world.commit({"f": b"1"}, repo="d")
+    with world.store.write() as txn:
+        make_branch(txn, ref("c"), provenance=[ref("d"), ref("c", "dev")])
+        change = branch(txn, RepoName("c"), "master").moved
+
+    assert change is not None
+    with world.store.read() as txn:
+        assert used.id == resolve(txn, RepoName("d"), change.hex()).id
+        assert used in commit_set(txn, change).commits
+
+
 # Branches and what they are made from
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from pfsfuse.errors import ConflictError
 from pfsfuse.trees.tree import Trees
 from pfsfuse.versions.changesets import Delete
 from pfsfuse.versions.commits import finish_commit, start_commit
@@ -65,6 +68,18 @@ def test_commits_that_do_not_count_are_passed_over(world: World) -> None:
     steps = list(search(world.store, world.trees, last, (b"a",)))
 
     assert [(last, False), (bad, False), (first, True)] == [(step.commit, step.changed) for step in steps]
+
+
+def test_an_open_commit_is_refused(world: World) -> None:
+    """
+    It may still change anything.
+    """
+    world.repo("images")
+    with world.store.write() as txn:
+        opened = start_commit(txn, ref().repo, "master")
+
+    with pytest.raises(ConflictError, match="is open"):
+        found(world, opened, "a")
 
 
 def test_every_commit_is_counted_in_order(world: World) -> None:
