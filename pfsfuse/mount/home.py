@@ -24,6 +24,7 @@ from ..errors import (
     ReadOnlyError,
     StoreError,
 )
+from ..store.store import Store
 from ..trees.contents import Contents
 from ..trees.diff import diff
 from ..trees.entry import Entry, Kind
@@ -52,7 +53,8 @@ class Home:
         """Why bytes that were written could not be kept; the first of several reasons."""
         self.writers: set[FileHandle] = set()
         """Handles that are open for writing."""
-        self.stored = ExitStack()
+        self._stored = ExitStack()
+        self._is_stored_held = False
         """The hold of bytes that were stored to be sealed; after a failure they are found when it is tried again."""
         self.links = Links(trees, root)
         """The hard links of what is shown when nothing is staged."""
@@ -69,6 +71,17 @@ class Home:
     def is_ready(self) -> bool:
         """Whether `begin` would return, or fail, without waiting."""
         return self.overlay is not None and self.gate is None
+
+    def hold_stored(self, store: Store) -> None:
+        """Hold what is put from now on, until `let_go_of_stored`; once is enough."""
+        if not self._is_stored_held:
+            self._stored.enter_context(store.hold())
+            self._is_stored_held = True
+
+    def let_go_of_stored(self) -> None:
+        """End that hold: everything is named by a record, or will be stored again."""
+        self._stored.close()
+        self._is_stored_held = False
 
     async def begin(self) -> Overlay:
         """
@@ -410,7 +423,7 @@ class BranchHome(Home):
         self.opened = self.overlay = None
         self.processes.clear()
         self.relinked.clear()
-        self.stored.close()
+        self.let_go_of_stored()
 
     def _unlinked(self, place: LivePlace) -> list[tuple[int, bytes]]:
         """Take all its names but its own from the place of a hard-linked file; return them."""
@@ -440,7 +453,7 @@ class BranchHome(Home):
         self.opened = self.overlay = None
         self.root.show(self.committed, None)
         self.processes.clear()
-        self.stored.close()
+        self.let_go_of_stored()
         return stale
 
     def advance(self, root: Entry) -> tuple[list[tuple[int, bytes]], list[int]]:
