@@ -336,7 +336,7 @@ class Commits:
         await trio.to_thread.run_sync(self.store.flush)
         return root
 
-    def let_go_of_stored(self) -> None:
+    def release_stored(self) -> None:
         """End the holds of open commits whose bytes are stored; they are stored again when they are finished."""
         for home in self.vfs.upper.homes.values():
             if home.overlay is not None and not home.finish_lock.locked():
