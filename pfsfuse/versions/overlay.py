@@ -33,6 +33,7 @@ from ..names import check_element
 from ..store.objects import Objects
 from ..trees.contents import Contents
 from ..trees.entry import NO_MORE, Entry, Kind, More, special, symlink, with_more
+from ..trees.holes import hole_bytes
 from ..trees.links import group_of, without_links
 from ..trees.tree import Trees
 from .compaction import children_records, node_record
@@ -479,16 +480,23 @@ class Overlay(StagedTree):
             child.sealed = self._with_more(child, self._sealed_leaf(child))
         return child.sealed
 
-    @staticmethod
-    def _with_more(node: Node, entry: Entry) -> Entry:
-        """Return the entry with extended attributes; those of all names of a file say that they are one."""
+    def _with_more(self, node: Node, entry: Entry) -> Entry:
+        """Return the entry with holes and extended attributes; those of all names of a file say that they are one."""
+        holes = self._holes_of(node, entry)
         if not node.more_names:
-            return with_more(entry, More(xattrs=node.xattrs)) if node.xattrs else entry
+            return with_more(entry, More(xattrs=node.xattrs, holes=holes)) if node.xattrs or holes else entry
         if not node.group:
             # Random: nothing else in this tree, nor what comes to it from another, may have it.
             node.group = 1 + secrets.randbits(62)
         names = 1 + len(node.more_names)
-        return with_more(entry, More(group=node.group, names=names, xattrs=node.xattrs))
+        return with_more(entry, More(group=node.group, names=names, xattrs=node.xattrs, holes=holes))
+
+    def _holes_of(self, node: Node, entry: Entry) -> int:
+        if not isinstance(node, StagedFile) or entry.depth == 0:
+            return 0
+        if node.origin is not None and node.origin.data == entry.data:
+            return 0 if node.origin.more is None else node.origin.more.holes
+        return hole_bytes(self.trees.objects, Contents.of(entry)) if node.holes else 0
 
     @staticmethod
     def _sealed_leaf(node: Node) -> Entry:
