@@ -313,7 +313,7 @@ class Commits:
             if opened is None:
                 raise NoOpenCommitError(home.ref)
             await self._flush_writers(home)
-            home.stored.enter_context(self.store.hold())
+            home.hold_stored(self.store)
             await self._ingest(home)
             home.gate = trio.Event()
             try:
@@ -341,7 +341,7 @@ class Commits:
         for home in self.vfs.upper.homes.values():
             if home.overlay is not None and not home.finish_lock.locked():
                 home.overlay.forget_ingested()
-                home.stored.close()
+                home.release_stored()
 
     async def _ingest(self, home: BranchHome) -> None:
         """Put the bytes of changed files into the store while writers go on; what changes again waits for the gate."""

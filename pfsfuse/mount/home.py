@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 
 import trio
 
@@ -24,6 +24,7 @@ from ..errors import (
     ReadOnlyError,
     StoreError,
 )
+from ..store.store import Store
 from ..trees.contents import Contents
 from ..trees.diff import diff
 from ..trees.entry import Entry, Kind
@@ -52,8 +53,8 @@ class Home:
         """Why bytes that were written could not be kept; the first of several reasons."""
         self.writers: set[FileHandle] = set()
         """Handles that are open for writing."""
-        self.stored = ExitStack()
-        """The hold of bytes that were stored to be sealed; after a failure they are found when it is tried again."""
+        self._stored: AbstractContextManager[None] | None = None
+        """The hold of bytes that were stored to be sealed, or for a snapshot: they are found when it is sealed."""
         self.links = Links(trees, root)
         """The hard links of what is shown when nothing is staged."""
         self.relinked: set[int] = set()
@@ -69,6 +70,18 @@ class Home:
     def is_ready(self) -> bool:
         """Whether `begin` would return, or fail, without waiting."""
         return self.overlay is not None and self.gate is None
+
+    def hold_stored(self, store: Store) -> None:
+        """Hold what is stored of this home from now on, if it is not held already: the first hold is what counts."""
+        if self._stored is None:
+            self._stored = store.hold()
+            self._stored.__enter__()
+
+    def release_stored(self) -> None:
+        """End the hold: what was stored has its record, or is not wanted."""
+        held, self._stored = self._stored, None
+        if held is not None:
+            held.__exit__(None, None, None)
 
     async def begin(self) -> Overlay:
         """
@@ -410,7 +423,7 @@ class BranchHome(Home):
         self.opened = self.overlay = None
         self.processes.clear()
         self.relinked.clear()
-        self.stored.close()
+        self.release_stored()
 
     def _unlinked(self, place: LivePlace) -> list[tuple[int, bytes]]:
         """Take all its names but its own from the place of a hard-linked file; return them."""
@@ -440,7 +453,7 @@ class BranchHome(Home):
         self.opened = self.overlay = None
         self.root.show(self.committed, None)
         self.processes.clear()
-        self.stored.close()
+        self.release_stored()
         return stale
 
     def advance(self, root: Entry) -> tuple[list[tuple[int, bytes]], list[int]]:

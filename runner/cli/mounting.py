@@ -27,10 +27,6 @@ Autocommit = Annotated[
         metavar="SECONDS", help="Finish a commit after so many quiet seconds; `off`: never by itself."
     ),
 ]
-Xattrs = Annotated[
-    bool,
-    typer.Option("--xattrs", help="Keep extended attributes (user.*); every write costs a request more."),
-]
 Transport = Annotated[
     str | None,
     typer.Option(
@@ -39,6 +35,10 @@ Transport = Annotated[
         help="How to talk to the kernel: `direct`, or `pyfuse3`, which is slower.",
         show_default="direct",
     ),
+]
+Xattrs = Annotated[
+    bool,
+    typer.Option("--xattrs", help="Keep extended attributes (user.*); every write costs a request more."),
 ]
 Directory = Annotated[
     Path, typer.Argument(metavar="DIR", help="The mount point: an empty folder, made if absent.")
@@ -72,8 +72,8 @@ def mount(
     session: Session,
     directory: Directory,
     autocommit: Autocommit = "2",
-    xattrs: Xattrs = False,
     transport: Transport = None,
+    xattrs: Xattrs = False,
     ready_fd: ReadyFd = None,
     parent: Parent = None,
 ) -> None:

@@ -39,8 +39,8 @@ def up(
     directory: Directory,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
     autocommit: Autocommit = "2",
-    xattrs: Xattrs = False,
     transport: Transport = None,
+    xattrs: Xattrs = False,
     no_runner: Annotated[bool, typer.Option("--no-runner", help="The mount only; no pipelines run.")] = False,
     ready_fd: ReadyFd = None,
 ) -> None:

@@ -57,8 +57,8 @@ class Mounted:
         autocommit_s: float = 0.3,
         store: Path | None = None,
         folder: Path | None = None,
-        xattrs: bool = False,
         transport: str | None = None,
+        xattrs: bool = False,
     ) -> None:
         """
         *store* is where the store is to be, if not in a folder of this mount's own.
@@ -85,14 +85,8 @@ class Mounted:
 
     def start(self) -> None:
         """Mount; return when the mount point can be used."""
-        arguments = [
-            self.world.root,
-            self.point,
-            str(self.autocommit_s),
-            self.traps,
-            self.transport,
-            str(self.xattrs),
-        ]
+        arguments = [self.world.root, self.point, str(self.autocommit_s), self.traps]
+        arguments += [self.transport, str(self.xattrs)]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.mounting", *map(os.fspath, arguments)],
@@ -249,8 +243,8 @@ def mounted(
     store: Path | None = None,
     folder: Path | None = None,
     limit_s: float = 100.0,
-    xattrs: bool = False,
     transport: str | None = None,
+    xattrs: bool = False,
 ) -> Iterator[Mounted]:
     """A mount that is gone at the end, with all that belongs to it."""
     made = Mounted(autocommit_s=autocommit_s, store=store, folder=folder, transport=transport, xattrs=xattrs)
