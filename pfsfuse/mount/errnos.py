@@ -27,8 +27,8 @@ class NoAttributeError(errors.NotFoundError):
         self.name = name
 
 
-class TooSmallError(errors.ForbiddenError):
-    """The caller's buffer is too small for an extended attribute."""
+class TooSmallError(errors.InvalidNameError):
+    """The caller has no room for the whole answer."""
 
 
 class NeverAskError(errors.ForbiddenError):
@@ -54,8 +54,8 @@ ERRNO: dict[type[BaseException], int] = {
     errors.StoreError: errno.EIO,
     NotSupportedError: errno.ENOTSUP,
     NeverAskError: errno.ENOSYS,
-    NoAttributeError: errno.ENODATA,
     TooSmallError: errno.ERANGE,
+    NoAttributeError: errno.ENODATA,
     errors.PfsError: errno.EIO,
 }
 """The error number of each kind of error; a kind that is not here has that of its base."""
