@@ -325,5 +325,5 @@ def _sized(value: bytes, room: int) -> bytes:
     if room == 0:
         return p.GETXATTR_OUT.pack(len(value), 0)
     if len(value) > room:
-        raise TooSmallError("the buffer is too small for the extended attribute")
+        raise TooSmallError(f"{len(value)} bytes do not fit into {room}")
     return value
