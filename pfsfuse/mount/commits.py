@@ -341,7 +341,7 @@ class Commits:
         for home in self.vfs.upper.homes.values():
             if home.overlay is not None and not home.finish_lock.locked():
                 home.overlay.forget_ingested()
-                home.let_go_of_stored()
+                home.release_stored()
 
     async def _ingest(self, home: BranchHome) -> None:
         """Put the bytes of changed files into the store while writers go on; what changes again waits for the gate."""

@@ -27,6 +27,10 @@ class NoAttributeError(errors.NotFoundError):
         self.name = name
 
 
+class TooSmallError(errors.InvalidNameError):
+    """The caller has no room for the whole answer."""
+
+
 class NeverAskError(errors.ForbiddenError):
     """The operation means nothing anywhere in this mount: the kernel need not ask again."""
 
@@ -50,6 +54,7 @@ ERRNO: dict[type[BaseException], int] = {
     errors.StoreError: errno.EIO,
     NotSupportedError: errno.ENOTSUP,
     NeverAskError: errno.ENOSYS,
+    TooSmallError: errno.ERANGE,
     NoAttributeError: errno.ENODATA,
     errors.PfsError: errno.EIO,
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 
 import trio
 
@@ -53,9 +53,8 @@ class Home:
         """Why bytes that were written could not be kept; the first of several reasons."""
         self.writers: set[FileHandle] = set()
         """Handles that are open for writing."""
-        self._stored = ExitStack()
-        self._is_stored_held = False
-        """The hold of bytes that were stored to be sealed; after a failure they are found when it is tried again."""
+        self._stored: AbstractContextManager[None] | None = None
+        """The hold of bytes that were stored to be sealed, or for a snapshot: they are found when it is sealed."""
         self.links = Links(trees, root)
         """The hard links of what is shown when nothing is staged."""
         self.relinked: set[int] = set()
@@ -73,15 +72,16 @@ class Home:
         return self.overlay is not None and self.gate is None
 
     def hold_stored(self, store: Store) -> None:
-        """Hold what is put from now on, until `let_go_of_stored`; once is enough."""
-        if not self._is_stored_held:
-            self._stored.enter_context(store.hold())
-            self._is_stored_held = True
+        """Hold what is stored of this home from now on, if it is not held already: the first hold is what counts."""
+        if self._stored is None:
+            self._stored = store.hold()
+            self._stored.__enter__()
 
-    def let_go_of_stored(self) -> None:
-        """End that hold: everything is named by a record, or will be stored again."""
-        self._stored.close()
-        self._is_stored_held = False
+    def release_stored(self) -> None:
+        """End the hold: what was stored has its record, or is not wanted."""
+        held, self._stored = self._stored, None
+        if held is not None:
+            held.__exit__(None, None, None)
 
     async def begin(self) -> Overlay:
         """
@@ -423,7 +423,7 @@ class BranchHome(Home):
         self.opened = self.overlay = None
         self.processes.clear()
         self.relinked.clear()
-        self.let_go_of_stored()
+        self.release_stored()
 
     def _unlinked(self, place: LivePlace) -> list[tuple[int, bytes]]:
         """Take all its names but its own from the place of a hard-linked file; return them."""
@@ -453,7 +453,7 @@ class BranchHome(Home):
         self.opened = self.overlay = None
         self.root.show(self.committed, None)
         self.processes.clear()
-        self.let_go_of_stored()
+        self.release_stored()
         return stale
 
     def advance(self, root: Entry) -> tuple[list[tuple[int, bytes]], list[int]]:

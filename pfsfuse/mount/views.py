@@ -111,7 +111,7 @@ class Views:
         home.root.show(sealed.root, None)
         home.overlay = None
         overlay.discard()
-        home.let_go_of_stored()
+        home.release_stored()
         return sealed
 
     def _seal(self, overlay: Overlay) -> Sealed:
@@ -131,7 +131,7 @@ class Views:
             view.home.is_sealed = True
             view.home.overlay.discard()
             view.home.overlay = None
-            view.home.let_go_of_stored()
+            view.home.release_stored()
 
     def clear(self) -> None:
         """Forget all views; every output that was not sealed is thrown away."""

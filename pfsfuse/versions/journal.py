@@ -10,6 +10,9 @@ later records build on earlier ones.  A mark says in which life of the machine t
 written, and up to where the journal was durable by then; so a gap that a power cut explains is told
 from damage, of which a copy is kept.
 
+The journal can be written anew from the state that it led to (compaction.py): beside the old file, which
+it replaces in one step.
+
 `append` hands a record to the kernel, so it survives the death of this process; `sync` makes it
 survive power loss.
 """
@@ -64,6 +67,8 @@ class Journal:
         self._appended = 0
         """How many records by this process."""
         self._failed: Exception | None = None
+        self.generation = 0
+        """How often it was written anew: places of earlier generations mean nothing."""
         self.boot: bytes | None = None
         """The life of the machine in which the record that was replayed last was written, if it is known."""
         self._lock = threading.Lock()
@@ -120,6 +125,37 @@ class Journal:
             os.ftruncate(fd, self._end)
             raise as_pfs_error(error, self.path) from error
         self._end += len(record)
+
+    def append_unless_rewritten(self, payload: bytes, generation: int) -> None:
+        """Add a record that speaks of places in the journal, if these are still what they were."""
+        with self._lock:
+            if self.generation == generation:
+                self._append(_HEAD.pack(_MAGIC, len(payload), _checksum(payload)) + payload)
+
+    def rewrite(self, payloads: Iterator[bytes]) -> list[tuple[int, int]]:
+        """
+        Put other records in the place of all, durable at return; return (offset, length) of their payloads.
+
+        All or, after an exception, nothing: the new file takes the name of the old one in one step.  No
+        other thread may read from places in the journal meanwhile.
+        """
+        draft = self.path.with_name("journal.new")
+        draft.unlink(missing_ok=True)
+        fresh = Journal(draft)
+        try:
+            places = [(fresh.append(payload), len(payload)) for payload in payloads]
+            fresh.sync()
+            with self._lock:
+                draft.rename(self.path)
+                self._file, self._end = fresh._file, fresh._end
+                self._durable, self._appended = fresh._durable, fresh._appended
+                self.generation += 1
+            sync_folder(self.path.parent)
+        except OSError as error:
+            raise as_pfs_error(error, self.path) from error
+        finally:
+            draft.unlink(missing_ok=True)
+        return places
 
     @property
     def end(self) -> int:
@@ -243,7 +279,7 @@ def entries_in(path: Path) -> Iterator[Entry]:
         if is_mark:
             continue
         record = msgspec.msgpack.decode(payload)
-        if record[0] == "e":
+        if record[0] == "e" or (record[0] == "ch" and isinstance(record[3], list)):
             yield msgspec.convert(record[3], Entry)
 
 

@@ -12,9 +12,10 @@ which nobody may change anything.  No method awaits, so each is atomic among tri
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import Callable
-from functools import partial
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,7 @@ from ..errors import (
     IsADirectoryPathError,
     NotADirectoryPathError,
     NotEmptyError,
+    OutOfSpaceError,
     PathNotFoundError,
     StoreError,
 )
@@ -31,14 +33,23 @@ from ..names import check_element
 from ..store.objects import Objects
 from ..trees.contents import Contents
 from ..trees.entry import NO_MORE, Entry, Kind, More, special, symlink, with_more
+from ..trees.holes import hole_bytes
 from ..trees.links import group_of, without_links
 from ..trees.tree import Trees
+from .compaction import children_records, node_record
 from .journal import Journal
 from .quotas import Room, names_of
 from .replay import IN_GOOD_ORDER, Replay
 from .staged import SMALL, Node, StagedDirectory, StagedFile, StagedLeaf
 from .staged_bytes import StagedBytes, remove_scratch
 from .staged_tree import Found, StagedTree, now_ns, shown
+
+log = logging.getLogger(__name__)
+
+_COMPACTED_FROM = 64 << 20
+"""A journal of fewer bytes is left as it is."""
+_COMPACTED_TIMES = 4
+"""A journal is written anew when it has so many times the bytes that it had after the last time."""
 
 _JOURNALED_MOST = 4 * SMALL
 """A small file of which more bytes than this were journaled is staged like a large one."""
@@ -66,6 +77,9 @@ class Overlay(StagedTree):
         self.recovered = replay.is_cut_short
         self._logged = replay.last is not None
         """Whether the journal has any record."""
+        self._compact_at = max(_COMPACTED_FROM, self.journal.end)
+        self._sealing = threading.Lock()
+        """Held by who reads from the journal in another thread, and while the journal is written anew."""
 
     # Changing the tree
 
@@ -293,6 +307,8 @@ class Overlay(StagedTree):
         """Journal the bytes of a file: they survive the end of this process from now on."""
         if file.version == file.saved_version or self.is_sealed:
             return
+        if self.journal.end > self._compact_at:
+            self.compact()
         if file.buffer is not None and file.journaled > _JOURNALED_MOST:
             # A file that is closed again and again would fill the journal with its versions.
             self.bytes.spill_out(file)
@@ -304,16 +320,61 @@ class Overlay(StagedTree):
             # The bytes are the last field of the payload.
             file.in_journal = (at + len(payload) - len(data), len(data))
         elif file.spill is not None:
-            self._log(
-                "s",
-                file.number,
-                file.mtime_ns,
-                file.kept_prefix,
-                file.size,
-                file.spill.dirty,
-                (file.contents.size, file.contents.depth, file.contents.data, file.contents.content),
-            )
+            self._log(*self._large_record(file))
         file.saved_version = file.version
+
+    def compact(self) -> None:
+        """
+        Write the journal anew with what there is now; put off while the commit is sealed, or the disk full.
+
+        Everything written so far is durable then.
+        """
+        if not self._sealing.acquire(blocking=False):
+            return
+        try:
+            self._compact()
+        except OutOfSpaceError as error:
+            log.warning("the journal of an open commit stays long: %s", error)
+        finally:
+            self._compact_at = max(_COMPACTED_FROM, _COMPACTED_TIMES * self.journal.end)
+            self._sealing.release()
+
+    def _compact(self) -> None:
+        nodes = list(self.nodes.values())
+        files = [node for node in nodes if isinstance(node, StagedFile)]
+        for file in files:
+            if file.spill is not None:
+                file.spill.sync_step()()
+        of_nodes = [node_record(node) for node in nodes]
+        of_names = [r for node in nodes if isinstance(node, StagedDirectory) for r in children_records(node)]
+        small = [file for file in files if file.spill is None and file.version != 0]
+        large = [file for file in files if file.spill is not None]
+
+        def payloads() -> Iterator[bytes]:
+            for record in (*of_nodes, *of_names, ("nx", self.next_number)):
+                yield msgspec.msgpack.encode(record)
+            for file in large:
+                yield msgspec.msgpack.encode(self._large_record(file))
+                # Synced above: a power cut takes nothing of it.
+                yield msgspec.msgpack.encode(("sy", file.number, 1 << 62))
+            for file in small:
+                data = self.bytes.read(file, 0, file.size)
+                yield msgspec.msgpack.encode(("b", file.number, file.mtime_ns, file.kept_prefix, data))
+
+        places = self.journal.rewrite(payloads())
+        for file in files:
+            file.saved_version = file.version
+        # The records of small files are the last ones, and their bytes the last of each.
+        for file, (at, length) in zip(small, places[len(places) - len(small) :], strict=True):
+            file.journaled = file.size
+            file.in_journal = (at + length - file.size, file.size)
+
+    def _large_record(self, file: StagedFile) -> tuple[object, ...]:
+        """Return the record of a file whose bytes are staged in a file of their own."""
+        assert file.spill is not None
+        found = file.contents
+        committed = (found.size, found.depth, found.data, found.content)
+        return "s", file.number, file.mtime_ns, file.kept_prefix, file.size, file.spill.dirty, committed
 
     def sync(self, file: StagedFile | None = None) -> None:
         """Make the journal, and with it every change so far, survive power loss; *file*'s bytes included."""
@@ -328,7 +389,7 @@ class Overlay(StagedTree):
         if file is not None:
             self.save(file)
             if file.spill is not None:
-                steps += [file.spill.sync_step(), partial(self._log, "sy", file.number, self.journal.end)]
+                steps += [file.spill.sync_step(), self._note_synced(file)]
         steps.append(self.journal.sync)
 
         def sync() -> None:
@@ -341,6 +402,17 @@ class Overlay(StagedTree):
                     raise
 
         return sync
+
+    def _note_synced(self, file: StagedFile) -> Callable[[], None]:
+        """Return a function that journals that the bytes of a large file, as the journal has them now, are durable."""
+        record = msgspec.msgpack.encode(("sy", file.number, self.journal.end))
+        generation = self.journal.generation
+
+        def note() -> None:
+            if not self.is_sealed:
+                self.journal.append_unless_rewritten(record, generation)
+
+        return note
 
     # Sealing
 
@@ -373,10 +445,11 @@ class Overlay(StagedTree):
         Files that were not ingested are ingested here.  Nobody may change anything between this
         and `discard`; if the tree cannot be committed, the overlay goes on as before.
         """
-        for file in self.unsealed_files():
-            version, store = self.ingest_step(file)
-            self.ingested(file, version, store())
-        return self._seal_directory(self.root)
+        with self._sealing:
+            for file in self.unsealed_files():
+                version, store = self.ingest_step(file)
+                self.ingested(file, version, store())
+            return self._seal_directory(self.root)
 
     def _seal_directory(self, root: StagedDirectory) -> Entry:
         """Seal a directory after all below it; paths may be longer than Python may recurse."""
@@ -407,16 +480,23 @@ class Overlay(StagedTree):
             child.sealed = self._with_more(child, self._sealed_leaf(child))
         return child.sealed
 
-    @staticmethod
-    def _with_more(node: Node, entry: Entry) -> Entry:
-        """Return the entry with extended attributes; those of all names of a file say that they are one."""
+    def _with_more(self, node: Node, entry: Entry) -> Entry:
+        """Return the entry with holes and extended attributes; those of all names of a file say that they are one."""
+        holes = self._holes_of(node, entry)
         if not node.more_names:
-            return with_more(entry, More(xattrs=node.xattrs)) if node.xattrs else entry
+            return with_more(entry, More(xattrs=node.xattrs, holes=holes)) if node.xattrs or holes else entry
         if not node.group:
             # Random: nothing else in this tree, nor what comes to it from another, may have it.
             node.group = 1 + secrets.randbits(62)
         names = 1 + len(node.more_names)
-        return with_more(entry, More(group=node.group, names=names, xattrs=node.xattrs))
+        return with_more(entry, More(group=node.group, names=names, xattrs=node.xattrs, holes=holes))
+
+    def _holes_of(self, node: Node, entry: Entry) -> int:
+        if not isinstance(node, StagedFile) or entry.depth == 0:
+            return 0
+        if node.origin is not None and node.origin.data == entry.data:
+            return 0 if node.origin.more is None else node.origin.more.holes
+        return hole_bytes(self.trees.objects, Contents.of(entry)) if node.holes else 0
 
     @staticmethod
     def _sealed_leaf(node: Node) -> Entry:

@@ -14,8 +14,8 @@ import msgspec
 
 from ..errors import StoreError
 from ..store.boot import this_boot
-from ..trees.contents import Contents
 from ..trees.entry import Entry, Kind
+from .compaction import restored_contents, restored_node
 from .journal import Journal
 from .spill import Spill
 from .staged import StagedDirectory, StagedFile
@@ -123,6 +123,23 @@ class Replay:
         self._tree.next_number = number
         self._tree.do_create(self._directory(parent), name, Kind(kind), mode, uid, gid, now, target)
 
+    def _redo_nd(
+        self, number: int, kind: int, contents: list[object] | None, kept: dict[str, object]
+    ) -> None:
+        self._tree.nodes[number] = restored_node(number, kind, contents, kept, self._tree.root)
+
+    def _redo_ch(self, parent: int, name: bytes, child: object) -> None:
+        directory = self._directory(parent)
+        if isinstance(child, int):
+            node = self._tree.nodes[child]
+            directory.children[name] = node
+            node.add_name(directory, name)
+        else:
+            directory.children[name] = msgspec.convert(child, Entry) if child is not None else None
+
+    def _redo_nx(self, number: int) -> None:
+        self._tree.next_number = number
+
     def _redo_rm(self, parent: int, name: bytes, now: int) -> None:
         self._tree.do_remove(self._directory(parent), name, now)
 
@@ -183,9 +200,7 @@ class Replay:
             file.spill = Spill(path)
         if file.spill is not None:
             file.spill.dirty = [(start, end) for start, end in dirty]
-        file.contents = msgspec.convert(
-            dict(zip(("size", "depth", "data", "content"), committed, strict=True)), Contents
-        )
+        file.contents = restored_contents(committed)
         self._restored(file, size, mtime_ns, kept_prefix)
 
     def _redo_sy(self, number: int, upto: int) -> None:

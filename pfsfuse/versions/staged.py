@@ -155,6 +155,19 @@ class StagedFile(Node):
         """The base's entry at the path that the node was promoted from."""
 
     @property
+    def holes(self) -> int:
+        """How many bytes take no room: what was committed as holes, or lies behind that and was not written."""
+        before = 0 if self.origin is None or self.origin.more is None else self.origin.more.holes
+        if self.spill is None:
+            return before if self.version == 0 else 0
+        written = sum(
+            end - max(start, self.contents.size)
+            for start, end in self.spill.dirty
+            if end > self.contents.size
+        )
+        return min(before, self.contents.size) + max(self.size - self.contents.size - written, 0)
+
+    @property
     def is_changed(self) -> bool:
         """Whether the bytes may differ from `contents`."""
         return self.version != 0

@@ -54,6 +54,8 @@ def list_file(
     found = readable(session, where)
     pattern = _pattern(session, found, where)
     if pattern is not None:
+        if marker or number or reverse:
+            raise typer.BadParameter("--marker, --number and --reverse are for a folder, not for a pattern")
         entries = _only(pattern.walk(session.trees, found.root))
     else:
         path = where.elements

@@ -101,7 +101,7 @@ class Waiting:
             found: list[JobRecord] = []
             for _ in self._looks(listener, _LOOK_SOON_S):
                 with self._store.read() as txn:
-                    is_read = has_read(txn, sequence) or not has_readers(txn, _lines_of(txn, repo))
+                    is_read = has_read(txn, sequence) or not has_readers(txn, _lines_of(txn, done))
                     found = list(downstream(txn, done.ref))
                     left = [job for job in found if not is_settled(txn, job)]
                 if is_read and not left:
@@ -226,9 +226,10 @@ def _results(txn: ReadTxn, ref: CommitRef) -> set[CommitRef]:
     return {result.ref for result in with_results(txn, ref)}
 
 
-def _lines_of(txn: ReadTxn, repo: RepoName) -> list[BranchRef]:
-    """Return the branches of a repo, whichever names the commit, and those that follow them by propagation."""
-    own = [line.ref for line in branches(txn, repo)]
+def _lines_of(txn: ReadTxn, done: Commit) -> list[BranchRef]:
+    """Return the branches that a commit was started on, was moved to, or reaches by propagation."""
+    names = {done.branch, *done.triggered}
+    own = [line.ref for line in branches(txn, done.repo) if line.name in names or line.head == done.id]
     return [*own, *(line.ref for line in branch_graph(txn, own, propagated_only=True))]
 
 

@@ -207,6 +207,22 @@ def test_a_handler_that_fails_is_an_error_for_one_caller_only(mount: Mounted, pl
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
+def test_extended_attributes_tell_how_long_they_are(transport: str) -> None:
+    """A buffer of no length asks for it, one that is too small is ERANGE."""
+    with mounted(autocommit_s=-1, transport=transport, xattrs=True) as mount:
+        path = mount.repo() / "f"
+        path.write_bytes(b"")
+        os.setxattr(path, "user.long", b"x" * 1000)
+        libc = ctypes.CDLL(None, use_errno=True)
+        buffer = ctypes.create_string_buffer(1000)
+
+        found = [libc.getxattr(os.fsencode(path), b"user.long", buffer, size) for size in (0, 999, 1000)]
+
+        assert ([1000, -1, 1000], errno.ERANGE) == (found, ctypes.get_errno())
+        assert ["user.long"] == os.listxattr(path)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_killed_mount_is_dead_and_not_empty_and_a_new_one_replaces_it(transport: str) -> None:
     """kill -9; whoever asks is told; the next mount takes the point over."""
     with mounted(autocommit_s=-1, transport=transport) as mount:

@@ -105,7 +105,10 @@ def _compare(client: Client, base: Path, cache: Path, *, verbose: bool) -> int:
         print(f"{client.name:12} cannot be run: {error}", flush=True)
         return 1
     with timed(seconds, "plain"):
-        client.run(plain_side(base, cache, client.name), plain)
+        try:
+            client.run(plain_side(base, cache, client.name), plain)
+        except ClientError as error:
+            plain.outcomes["the client"] = str(error)
     with timed(seconds, "mount"):
         try:
             with mounted_side(base, cache, client.name) as side:

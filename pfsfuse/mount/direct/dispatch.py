@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
 
-from ..errnos import NeverAskError
+from ..errnos import NeverAskError, TooSmallError
 from ..guard import unexpected
 from ..requests import Requests
 from ..vfs import Caller, Changed
@@ -67,10 +67,6 @@ class Nothing:
 NOTHING = Nothing()
 Answer = Buffer | Later | Nothing
 Handler = Callable[[Head, memoryview], Answer]
-
-
-class TooSmallError(Exception):
-    """The caller's buffer is too small for an extended attribute (ERANGE)."""
 
 
 def at_once(work: Awaitable[T]) -> T:
@@ -329,5 +325,5 @@ def _sized(value: bytes, room: int) -> bytes:
     if room == 0:
         return p.GETXATTR_OUT.pack(len(value), 0)
     if len(value) > room:
-        raise TooSmallError
+        raise TooSmallError(f"{len(value)} bytes do not fit into {room}")
     return value
