@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError, StoreError
+from ..ids import RepoName
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.contents import Contents
@@ -163,14 +164,17 @@ class Commits:
         overlay = await home.begin()
         opened = home.opened
         assert opened is not None
+        home.relinked.clear()
         stale: list[tuple[int, bytes]] = []
         for change in check_changes(overlay, changes):
             before = overlay.resolve(change.path)
             size = _size_of(before)
             apply_one(overlay, change)
             stale += self._show_change(home, change, before, size)
+        relinked = list(home.relinked)
         await trio.to_thread.run_sync(overlay.sync_step())
         await self.kernel.forget_names(stale)
+        await self.kernel.forget_inodes(relinked)
         return opened.record
 
     def _known(self, home: BranchHome, changes: Sequence[Change]) -> list[LivePlace]:
@@ -310,7 +314,7 @@ class Commits:
             if opened is None:
                 raise NoOpenCommitError(home.ref)
             await self._flush_writers(home)
-            home.stored.enter_context(self.store.hold())
+            home.hold_stored(self.store)
             await self._ingest(home)
             home.gate = trio.Event()
             try:
@@ -333,12 +337,12 @@ class Commits:
         await trio.to_thread.run_sync(self.store.flush)
         return root
 
-    def let_go_of_stored(self) -> None:
+    def release_stored(self) -> None:
         """End the holds of open commits whose bytes are stored; they are stored again when they are finished."""
         for home in self.vfs.upper.homes.values():
             if home.overlay is not None and not home.finish_lock.locked():
                 home.overlay.forget_ingested()
-                home.stored.close()
+                home.release_stored()
 
     async def _ingest(self, home: BranchHome) -> None:
         """Put the bytes of changed files into the store while writers go on; what changes again waits for the gate."""
@@ -455,6 +459,8 @@ class Commits:
             for home in list(self.vfs.upper.homes.values()) if changed_repos else ():
                 found = find_repo(txn, home.ref.repo)
                 home.set_quota(found.quota_bytes if found is not None else None)
+            names = [RepoName(key.decode()) for key in changed_repos]
+            deleted = [name for name in names if find_repo(txn, name) is None]
         keys = {key for table, key in touched if table is Table.BRANCHES}
         await self.refresh(
             [
@@ -462,6 +468,9 @@ class Commits:
                 for ref in list(self.vfs.upper.homes)
                 if b"%s\0%s" % (ref.repo.encode(), ref.branch.encode()) in keys
             ]
+        )
+        await self.kernel.forget_names(
+            [each for name in deleted for each in self.vfs.upper.forget_repo(name)]
         )
 
 

@@ -19,6 +19,18 @@ class NotSupportedError(errors.ForbiddenError):
     """The operation means nothing here."""
 
 
+class NoAttributeError(errors.NotFoundError):
+    """A file has no extended attribute of this name."""
+
+    def __init__(self, name: bytes) -> None:
+        super().__init__(f"there is no attribute {name!r}")
+        self.name = name
+
+
+class TooSmallError(errors.InvalidNameError):
+    """The caller has no room for the whole answer."""
+
+
 class NeverAskError(errors.ForbiddenError):
     """The operation means nothing anywhere in this mount: the kernel need not ask again."""
 
@@ -42,6 +54,8 @@ ERRNO: dict[type[BaseException], int] = {
     errors.StoreError: errno.EIO,
     NotSupportedError: errno.ENOTSUP,
     NeverAskError: errno.ENOSYS,
+    TooSmallError: errno.ERANGE,
+    NoAttributeError: errno.ENODATA,
     errors.PfsError: errno.EIO,
 }
 """The error number of each kind of error; a kind that is not here has that of its base."""

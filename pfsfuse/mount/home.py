@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 
 import trio
 
@@ -24,6 +24,7 @@ from ..errors import (
     ReadOnlyError,
     StoreError,
 )
+from ..store.store import Store
 from ..trees.contents import Contents
 from ..trees.diff import diff
 from ..trees.entry import Entry, Kind
@@ -52,10 +53,12 @@ class Home:
         """Why bytes that were written could not be kept; the first of several reasons."""
         self.writers: set[FileHandle] = set()
         """Handles that are open for writing."""
-        self.stored = ExitStack()
-        """The hold of bytes that were stored to be sealed; after a failure they are found when it is tried again."""
+        self._stored: AbstractContextManager[None] | None = None
+        """The hold of bytes that were stored to be sealed, or for a snapshot: they are found when it is sealed."""
         self.links = Links(trees, root)
         """The hard links of what is shown when nothing is staged."""
+        self.relinked: set[int] = set()
+        """Inodes of hard-linked files whose link count changed, be it that the kernel asked for it or not."""
         self._linked: weakref.WeakValueDictionary[int, LivePlace] = weakref.WeakValueDictionary()
         """Places of hard-linked files that are not staged, by the group of their names."""
         self._closed = trio.Event()
@@ -67,6 +70,18 @@ class Home:
     def is_ready(self) -> bool:
         """Whether `begin` would return, or fail, without waiting."""
         return self.overlay is not None and self.gate is None
+
+    def hold_stored(self, store: Store) -> None:
+        """Hold what is stored of this home from now on, if it is not held already: the first hold is what counts."""
+        if self._stored is None:
+            self._stored = store.hold()
+            self._stored.__enter__()
+
+    def release_stored(self) -> None:
+        """End the hold: what was stored has its record, or is not wanted."""
+        held, self._stored = self._stored, None
+        if held is not None:
+            held.__exit__(None, None, None)
 
     async def begin(self) -> Overlay:
         """
@@ -125,11 +140,14 @@ class Home:
         return made
 
     def _show_linked(self, node: Node) -> None:
-        """Have the place of a hard-linked file show the node that all its names were just given."""
-        assert node.origin is not None
-        place = self._linked.get(group_of(node.origin))
-        if place is not None and place.became(node):
-            place.show(node, self.overlay)
+        """Have the place of a hard-linked file show the node of its names, and note that they changed."""
+        place = node.tag
+        if place is None and node.origin is not None:
+            place = self._linked.get(group_of(node.origin))
+            if place is not None and place.became(node):
+                place.show(node, self.overlay)
+        if isinstance(place, LivePlace):
+            self.relinked.add(place.ino)
 
     def find(self, place: LivePlace, name: bytes) -> Found | None:
         """Return what a name stands for, without a place for it."""
@@ -337,7 +355,7 @@ class BranchHome(Home):
             self._forget_later(stale)
         self.opened = opened
         self.overlay = opened.overlay
-        self.overlay.links_staged = self._show_linked
+        self.overlay.links_changed = self._show_linked
         opened.overlay.room.limit = self.quota
         self.root.show(opened.overlay.root, opened.overlay)
         self.is_held = opened.is_recovered
@@ -404,7 +422,8 @@ class BranchHome(Home):
         self.half_files.clear()
         self.opened = self.overlay = None
         self.processes.clear()
-        self.stored.close()
+        self.relinked.clear()
+        self.release_stored()
 
     def _unlinked(self, place: LivePlace) -> list[tuple[int, bytes]]:
         """Take all its names but its own from the place of a hard-linked file; return them."""
@@ -434,7 +453,7 @@ class BranchHome(Home):
         self.opened = self.overlay = None
         self.root.show(self.committed, None)
         self.processes.clear()
-        self.stored.close()
+        self.release_stored()
         return stale
 
     def advance(self, root: Entry) -> tuple[list[tuple[int, bytes]], list[int]]:
@@ -492,7 +511,7 @@ class ScratchHome(Home):
         start = overlay.base if overlay.base is not None else overlay.trees.empty_directory()
         super().__init__(overlay.trees, start)
         self.overlay = overlay
-        overlay.links_staged = self._show_linked
+        overlay.links_changed = self._show_linked
         self.root.show(overlay.root, overlay)
         self.is_sealed = False
 

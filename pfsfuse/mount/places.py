@@ -67,11 +67,13 @@ class Attributes:
     """None: as mtime_ns."""
     entry_s: float = FOREVER
     attr_s: float = FOREVER
+    holes: int = 0
+    """How many of the bytes take no room."""
 
     @property
     def blocks(self) -> int:
         """What the file takes, in units of 512 bytes."""
-        return (self.size + 511) // 512
+        return (max(self.size - self.holes, 0) + 511) // 512
 
 
 class Place:
@@ -319,9 +321,12 @@ def attributes_of(ino: int, entry: Entry) -> Attributes:
         # A directory has its own name, its `.`, and the `..` of those in it.
         links = 2 + entry.more.directories if kind == _DIRECTORY else max(entry.more.names, 1)
     mtime_ns = entry.mtime_ns
-    return Attributes(
+    made = Attributes(
         ino, TYPES[kind] | entry.mode, links, entry.uid, entry.gid, size, mtime_ns, mtime_ns, rdev
     )
+    if entry.more is not None:
+        made.holes = entry.more.holes
+    return made
 
 
 def attributes_of_node(ino: int, node: Node) -> Attributes:
@@ -346,4 +351,5 @@ def attributes_of_node(ino: int, node: Node) -> Attributes:
         node.ctime_ns,
         rdev,
         node.atime_ns,
+        holes=node.holes if isinstance(node, StagedFile) else 0,
     )

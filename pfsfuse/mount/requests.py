@@ -3,8 +3,9 @@ What each request of the kernel means, whatever way it came (transports.py).
 
 It holds no rules of the tree (those are the vfs's) but the few that belong to the protocol:
 
-- extended attributes are not offered, but for the one that finishes a commit.  The kernel then stops
-  asking; otherwise it would ask for `security.capability` before every write (docs/performance.md);
+- extended attributes are offered where the mount was asked for them, but for the one that finishes a
+  commit.  Without them the kernel stops asking; with them it asks for `security.capability` before
+  every write (docs/performance.md);
 - O_TRUNC is ours to do: no SETATTR comes for it;
 - who changes something is noted, and who closes a file because a signal ends it.
 
@@ -24,6 +25,7 @@ from .errnos import NeverAskError, NotSupportedError
 from .places import KINDS, Attributes, LivePlace
 from .vfs import Caller, Changed, Room, Vfs
 from .writers import died_by_signal
+from .xattrs import ExtendedAttributes
 
 FINISH_XATTR = b"user.pfs.finish"
 
@@ -33,9 +35,11 @@ _TYPE_BITS = 0o170000
 class Requests:
     """The requests, in the kernel's words; they raise PfsError, or what nobody expected."""
 
-    def __init__(self, vfs: Vfs, commits: Commits) -> None:
+    def __init__(self, vfs: Vfs, commits: Commits, *, xattrs: bool = False) -> None:
+        """*xattrs*: keep extended attributes of users."""
         self.vfs = vfs
         self.commits = commits
+        self._xattrs = ExtendedAttributes(vfs) if xattrs else None
 
     def is_ready(self, ino: int) -> bool:
         """Say whether a change below *ino* would be made without waiting for anything."""
@@ -105,21 +109,32 @@ class Requests:
         return self.vfs.setattr(ino, changed, fh)
 
     def getxattr(self, ino: int, name: bytes) -> bytes:
-        raise NeverAskError("there are no extended attributes")
+        if self._xattrs is None:
+            raise NeverAskError("there are no extended attributes")
+        return self._xattrs.get(ino, name)
 
     def listxattr(self, ino: int) -> list[bytes]:
-        raise NeverAskError("there are no extended attributes")
+        if self._xattrs is None:
+            raise NeverAskError("there are no extended attributes")
+        return self._xattrs.names(ino)
 
     async def removexattr(self, ino: int, name: bytes, caller: Caller) -> None:
-        raise NotSupportedError("there are no extended attributes")
+        if self._xattrs is None:
+            raise NotSupportedError("there are no extended attributes")
+        self._noted(ino, caller)
+        await self._xattrs.remove(ino, name)
 
     async def setxattr(self, ino: int, name: bytes, value: bytes, flags: int, caller: Caller) -> None:
         """Finish the branch's commit: `setfattr -n user.pfs.finish -v "message" /pfs/images/master`."""
         place = self.vfs.inodes.place(ino)
         home = self.commits.branch_of(place) if isinstance(place, LivePlace) else None
-        if name != FINISH_XATTR or home is None:
+        if name == FINISH_XATTR and home is not None:
+            await self.commits.finish(home, description=value.decode("utf-8", "replace"))
+        elif self._xattrs is None:
             raise NotSupportedError("there are no extended attributes")
-        await self.commits.finish(home, description=value.decode("utf-8", "replace"))
+        else:
+            self._noted(ino, caller)
+            await self._xattrs.set(ino, name, value, flags)
 
     def statfs(self, ino: int | None = None) -> Room:
         """*ino*: which part of the tree is meant, where the transport knows that."""

@@ -266,7 +266,7 @@ class Vfs:
             raise _read_only(place)
         if fh is not None:
             self._refuse_cut(self.handles.get(fh, FileHandle))
-        overlay = await self._begin_at(place)
+        overlay = await self.begin_at(place)
         if changed.size is not None:
             if place.is_directory:
                 raise IsADirectoryPathError("a directory has no length to set")
@@ -563,7 +563,7 @@ class Vfs:
         handle.used_at = time.monotonic()
         handle.is_saved = False
         place.home.written_by(handle.pid)
-        file = place.home.stage_file(place, await self._begin_at(place))
+        file = place.home.stage_file(place, await self.begin_at(place))
         target = place.current.overlay_of_node()
         try:
             if place.follows is None:
@@ -577,7 +577,7 @@ class Vfs:
         return len(data)
 
     @staticmethod
-    async def _begin_at(place: LivePlace) -> Overlay:
+    async def begin_at(place: LivePlace) -> Overlay:
         """Do as `begin`, but open no commit for a file that has lost its name: no commit would have it."""
         current = place.current
         if isinstance(place.home, BranchHome) and current.is_detached and current.overlay is not None:

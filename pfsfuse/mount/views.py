@@ -98,7 +98,7 @@ class Views:
         if home.lost is not None:
             raise home.lost
         # Held before anything is stored, and after the job's own hold began: so gc waits for one of them.
-        home.stored.enter_context(self._store.hold())
+        home.hold_stored(self._store)
         try:
             sealed = await trio.to_thread.run_sync(self._seal, overlay)
         except BaseException:
@@ -111,7 +111,7 @@ class Views:
         home.root.show(sealed.root, None)
         home.overlay = None
         overlay.discard()
-        home.stored.close()
+        home.release_stored()
         return sealed
 
     def _seal(self, overlay: Overlay) -> Sealed:
@@ -131,7 +131,7 @@ class Views:
             view.home.is_sealed = True
             view.home.overlay.discard()
             view.home.overlay = None
-            view.home.stored.close()
+            view.home.release_stored()
 
     def clear(self) -> None:
         """Forget all views; every output that was not sealed is thrown away."""

@@ -26,7 +26,7 @@ from .chunk_list import Contents, Layout, ListNode, finished_list, list_builder
 
 
 @functools.cache
-def _zero_chunk(sizes: ChunkSizes) -> tuple[ChunkId, int]:
+def zero_chunk(sizes: ChunkSizes) -> tuple[ChunkId, int]:
     """Return id and length of the chunks that a long run of zero bytes is cut into."""
     length = Cutter(sizes).cut(bytes(sizes.most), final=False)[0]
     return chunk_id(bytes(length)), length
@@ -48,7 +48,7 @@ class ChunkRow:
         self._objects = objects
         self._cutter = Cutter(sizes)
         self._builder = list_builder(objects, cutting)
-        self.zero_chunk_id, self._zero_length = _zero_chunk(sizes)
+        self.zero_chunk_id, self._zero_length = zero_chunk(sizes)
 
     def cut(self, *, final: bool, gives_back: Callable[[int], bool] = _never) -> int:
         """

@@ -56,6 +56,8 @@ class More(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Hard links: how many names the file had when its commit was finished."""
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     """Extended attributes, by name."""
+    holes: int = 0
+    """File: how many of its bytes were seen to be in holes when it was written through the mount."""
 
 
 NO_MORE = More()

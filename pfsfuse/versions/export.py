@@ -29,6 +29,8 @@ _BATCH_BYTES = 8 << 20
 """A task for a thread: many small files at once, since handing one over costs more than writing it."""
 _DECODERS = 2
 """Threads that decompress ahead of one that writes."""
+_DECODED_AHEAD_FROM = 4 << 20
+"""Smaller files are decompressed by the thread that writes them; others are written beside them."""
 
 _Wanted = tuple[bytes, Entry]
 """A place of the host, and what is to be there."""
@@ -81,13 +83,16 @@ def export_all(
         state.bytes += size
         progress(state)
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="pfs-export") as pool:
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="pfs-export") as pool,
+        ThreadPoolExecutor(_DECODERS, thread_name_prefix="pfs-decode") as decoders,
+    ):
         try:
             every = chain.from_iterable(_walk(trees, *each) for each in wanted)
             for batch in _batches(made.files(every)):
                 if len(waiting) >= _WAITING:
                     take()
-                waiting.append(pool.submit(_write_files, trees, batch, made.umask))
+                waiting.append(pool.submit(_write_files, trees, batch, made.umask, decoders))
             while waiting:
                 take()
         except BaseException:
@@ -152,17 +157,21 @@ def _make_link(host: bytes, entry: Entry) -> None:
     os.utime(host, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
 
 
-def _write_files(trees: Trees, batch: Sequence[_Wanted], umask: int) -> tuple[int, int]:
+def _write_files(
+    trees: Trees, batch: Sequence[_Wanted], umask: int, decoders: ThreadPoolExecutor
+) -> tuple[int, int]:
     for host, found in batch:
-        _write_file(trees, host, found, umask)
+        _write_file(trees, host, found, umask, decoders if found.size > _DECODED_AHEAD_FROM else None)
     return len(batch), sum(found.size for _, found in batch)
 
 
-def _write_file(trees: Trees, host: bytes, entry: Entry, umask: int) -> None:
+def _write_file(
+    trees: Trees, host: bytes, entry: Entry, umask: int, decoders: ThreadPoolExecutor | None
+) -> None:
     # Every call into the kernel counts where files are small, so this makes no more than it must.
     fd = _create(host, entry.mode)
     try:
-        reader = Reader(trees.objects, Contents.of(entry))
+        reader = Reader(trees.objects, Contents.of(entry), pool=decoders)
         for start in range(0, entry.size, _STEP):
             _write_all(fd, reader.read(start, _STEP))
         if entry.mode & (umask | ~0o777):

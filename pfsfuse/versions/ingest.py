@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 from ..errors import IsADirectoryPathError
 from ..store.objects import Objects
@@ -82,17 +81,6 @@ def ingest(
     *recursive*: IsADirectoryPathError.  What cannot be read raises OSError with its path.
     """
     return _Run(objects, append, threads, progress).run(sources, recursive)
-
-
-def ingest_stream(
-    objects: Objects, stream: BinaryIO, path: Path, *, mtime_ns: int, append: bool = False
-) -> Change:
-    """Store the bytes of *stream* up to its end and return the change that has *path* be them."""
-    writer = ContentsWriter(objects)
-    while data := stream.read(_BUFFER):
-        writer.write(data)
-    entry = writer.finish().entry(mode=0o644, uid=os.geteuid(), gid=os.getegid(), mtime_ns=mtime_ns)
-    return Append(path, entry) if append else Put(path, entry)
 
 
 class _Run:

@@ -32,7 +32,8 @@ from ..errors import (
 from ..names import check_element
 from ..store.objects import Objects
 from ..trees.contents import Contents
-from ..trees.entry import NO_MORE, Entry, Kind, special, symlink, with_more
+from ..trees.entry import NO_MORE, Entry, Kind, More, special, symlink, with_more
+from ..trees.holes import hole_bytes
 from ..trees.links import group_of, without_links
 from ..trees.tree import Trees
 from .compaction import children_records, node_record
@@ -71,8 +72,6 @@ class Overlay(StagedTree):
         self.room = Room(self, lambda: self.journal.end)
         """How much may be added; no limit unless somebody sets one."""
         self.is_sealed = False
-        self.links_staged: Callable[[Node], None] = lambda node: None
-        """Told of a node that all names of a hard-linked file of the base were given at once."""
         replay = Replay(self, self.bytes, scratch)
         replay.run(self.journal)
         self.recovered = replay.is_cut_short
@@ -111,7 +110,7 @@ class Overlay(StagedTree):
                 self.do_join(node, above, way[-1])
         if node.more_names:
             node.group = group_of(entry)
-            self.links_staged(node)
+            self.links_changed(node)
 
     def _promote_linked(self, directory: StagedDirectory, name: bytes) -> None:
         """Stage the hard-linked files that *name* stands for, or that have a name below it, before it goes."""
@@ -257,6 +256,12 @@ class Overlay(StagedTree):
         )
         self._log("at", node.number, *attributes)
         self.do_set_attributes(node, *attributes)
+
+    def set_xattrs(self, node: Node, xattrs: tuple[tuple[bytes, bytes], ...]) -> None:
+        """Have *node* have these extended attributes, sorted by name."""
+        now = now_ns()
+        self._log("xa", node.number, xattrs, now)
+        self.do_set_xattrs(node, xattrs, now)
 
     def put_entry(self, directory: StagedDirectory, name: bytes, entry: Entry) -> Found | None:
         """Make *name* stand for something immutable; return what it stood for."""
@@ -455,6 +460,9 @@ class Overlay(StagedTree):
             changes = {name: self._seal(child) for name, child in directory.children.items()}
             base = directory.base if directory.base is not None else self.trees.empty_directory()
             updated = self.trees.update(base, changes) if changes else base
+            more = updated.more or NO_MORE
+            if more.xattrs != directory.xattrs:
+                updated = with_more(updated, msgspec.structs.replace(more, xattrs=directory.xattrs))
             directory.sealed = msgspec.structs.replace(
                 updated,
                 mode=directory.mode,
@@ -469,21 +477,26 @@ class Overlay(StagedTree):
         if child is None or isinstance(child, Entry):
             return child
         if not isinstance(child, StagedDirectory):
-            child.sealed = self._with_links(child, self._sealed_leaf(child))
+            child.sealed = self._with_more(child, self._sealed_leaf(child))
         return child.sealed
 
-    @staticmethod
-    def _with_links(node: Node, entry: Entry) -> Entry:
-        """Have the entries of all names of a file say that they are one."""
+    def _with_more(self, node: Node, entry: Entry) -> Entry:
+        """Return the entry with holes and extended attributes; those of all names of a file say that they are one."""
+        holes = self._holes_of(node, entry)
         if not node.more_names:
-            return entry
+            return with_more(entry, More(xattrs=node.xattrs, holes=holes)) if node.xattrs or holes else entry
         if not node.group:
             # Random: nothing else in this tree, nor what comes to it from another, may have it.
             node.group = 1 + secrets.randbits(62)
-        more = entry.more or NO_MORE
-        return with_more(
-            entry, msgspec.structs.replace(more, group=node.group, names=1 + len(node.more_names))
-        )
+        names = 1 + len(node.more_names)
+        return with_more(entry, More(group=node.group, names=names, xattrs=node.xattrs, holes=holes))
+
+    def _holes_of(self, node: Node, entry: Entry) -> int:
+        if not isinstance(node, StagedFile) or entry.depth == 0:
+            return 0
+        if node.origin is not None and node.origin.data == entry.data:
+            return 0 if node.origin.more is None else node.origin.more.holes
+        return hole_bytes(self.trees.objects, Contents.of(entry)) if node.holes else 0
 
     @staticmethod
     def _sealed_leaf(node: Node) -> Entry:

@@ -126,7 +126,9 @@ class Replay:
     def _redo_nd(
         self, number: int, kind: int, contents: list[object] | None, kept: dict[str, object]
     ) -> None:
-        self._tree.nodes[number] = restored_node(number, kind, contents, kept, self._tree.root)
+        node = self._tree.nodes[number] = restored_node(number, kind, contents, kept, self._tree.root)
+        if isinstance(node, StagedDirectory):
+            self._tree.note_of_base(node)
 
     def _redo_ch(self, parent: int, name: bytes, child: object) -> None:
         directory = self._directory(parent)
@@ -160,6 +162,11 @@ class Replay:
 
     def _redo_at(self, number: int, mode: int, uid: int, gid: int, mtime_ns: int, atime_ns: int) -> None:
         self._tree.do_set_attributes(self._tree.nodes[number], mode, uid, gid, mtime_ns, atime_ns)
+
+    def _redo_xa(self, number: int, xattrs: list[list[bytes]], now: int) -> None:
+        self._tree.do_set_xattrs(
+            self._tree.nodes[number], tuple((name, value) for name, value in xattrs), now
+        )
 
     def _redo_e(self, parent: int, name: bytes, entry: object, now: int) -> None:
         self._tree.do_put_entry(self._directory(parent), name, msgspec.convert(entry, Entry), now)

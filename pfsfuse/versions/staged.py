@@ -40,6 +40,7 @@ class Node:
         "sealed",
         "tag",
         "uid",
+        "xattrs",
     )
 
     def __init__(self, number: int, kind: Kind, mode: int, uid: int, gid: int, now_ns: int) -> None:
@@ -58,6 +59,8 @@ class Node:
         self.name = b""
         self.more_names: tuple[tuple[StagedDirectory, bytes], ...] = ()
         """Hard links: the other (directory, name) pairs."""
+        self.xattrs: tuple[tuple[bytes, bytes], ...] = ()
+        """Extended attributes, by name."""
         self.group = 0
         """Of a node with several names: what their entries have in common in a finished commit (trees/links.py)."""
         self.origin: Entry | None = None
@@ -150,6 +153,19 @@ class StagedFile(Node):
         """The version whose bytes `sealed_contents` are."""
         self.path_base: Entry | None = None
         """The base's entry at the path that the node was promoted from."""
+
+    @property
+    def holes(self) -> int:
+        """How many bytes take no room: what was committed as holes, or lies behind that and was not written."""
+        before = 0 if self.origin is None or self.origin.more is None else self.origin.more.holes
+        if self.spill is None:
+            return before if self.version == 0 else 0
+        written = sum(
+            end - max(start, self.contents.size)
+            for start, end in self.spill.dirty
+            if end > self.contents.size
+        )
+        return min(before, self.contents.size) + max(self.size - self.contents.size - written, 0)
 
     @property
     def is_changed(self) -> bool:

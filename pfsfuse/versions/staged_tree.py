@@ -9,7 +9,7 @@ journal, replay.py does again what a journal says.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..errors import IsADirectoryPathError, NotADirectoryPathError, NotEmptyError
 from ..trees.contents import Contents
@@ -34,10 +34,13 @@ class StagedTree:
         start = base if base is not None else trees.empty_directory(mtime_ns=now_ns())
         self.root = StagedDirectory(0, start.mode, start.uid, start.gid, start.mtime_ns, start)
         self.root.base_path = ()
+        self.root.xattrs = () if start.more is None else start.more.xattrs
         self.nodes: dict[int, Node] = {0: self.root}
         """By number, also those that lost their name."""
         self.links = Links(trees, start)
         """The hard links of the base."""
+        self.links_changed: Callable[[Node], None] = lambda node: None
+        """Told of a file with several names that is staged by all of them, or has lost one and has others."""
         self._of_base: dict[tuple[bytes, ...], StagedDirectory] = {(): self.root}
         """Staged directories by where they stand in the base."""
         self.next_number = 1
@@ -113,6 +116,7 @@ class StagedTree:
                 number, Kind(entry.kind), entry.mode, entry.uid, entry.gid, entry.mtime_ns, entry.data
             )
         node.origin = entry
+        node.xattrs = () if entry.more is None else entry.more.xattrs
         self._register(node)
         return node
 
@@ -122,8 +126,13 @@ class StagedTree:
         self._attach(directory, name, node)
         if isinstance(node, StagedDirectory) and directory.base_path is not None:
             node.base_path = (*directory.base_path, name)
-            self._of_base.setdefault(node.base_path, node)
+            self.note_of_base(node)
         return node
+
+    def note_of_base(self, directory: StagedDirectory) -> None:
+        """Have `from_base` find a staged directory that stands in the base."""
+        if directory.base_path is not None:
+            self._of_base.setdefault(directory.base_path, directory)
 
     def do_join(self, node: Node, directory: StagedDirectory, name: bytes) -> None:
         """Put *node*, which was promoted by another of its names, in the place of the base's entry *name* too."""
@@ -140,6 +149,10 @@ class StagedTree:
     def do_set_attributes(node: Node, mode: int, uid: int, gid: int, mtime_ns: int, atime_ns: int) -> None:
         node.mode, node.uid, node.gid = mode, uid, gid
         node.mtime_ns, node.atime_ns, node.ctime_ns = mtime_ns, atime_ns, now_ns()
+
+    @staticmethod
+    def do_set_xattrs(node: Node, xattrs: tuple[tuple[bytes, bytes], ...], now: int) -> None:
+        node.xattrs, node.ctime_ns = xattrs, now
 
     def _register(self, node: Node) -> None:
         self.nodes[node.number] = node
@@ -179,11 +192,25 @@ class StagedTree:
         return node
 
     def do_remove(self, directory: StagedDirectory, name: bytes, now: int) -> None:
+        """Take a name away, with all that is below it."""
+        found = self._take_away(directory, name, now)
+        pending = [found] if isinstance(found, StagedDirectory) else []
+        for above in pending:  # grows while it runs
+            for each, child in above.children.items():
+                if isinstance(child, StagedDirectory):
+                    pending.append(child)
+                elif isinstance(child, Node) and child.more_names:
+                    child.take_name(above, each)
+                    self.links_changed(child)
+
+    def _take_away(self, directory: StagedDirectory, name: bytes, now: int) -> Found | None:
         below = self.trees.lookup(directory.base, name) if directory.base is not None else None
         found = directory.children.get(name, below)
         if isinstance(found, Node):
             found.take_name(directory, name)
             found.ctime_ns = now
+            if found.parent is not None:
+                self.links_changed(found)
         if found is not None:
             directory.directories -= found.kind == Kind.DIRECTORY
         if below is not None:
@@ -191,6 +218,7 @@ class StagedTree:
         else:
             directory.children.pop(name, None)
         self._changed(directory, now)
+        return found
 
     def check_replaceable(self, moving: Found, replaced: Found, new_name: bytes) -> None:
         if moving.kind == Kind.DIRECTORY:
@@ -206,7 +234,7 @@ class StagedTree:
     ) -> None:
         node = source.children[name]
         assert isinstance(node, Node)
-        self.do_remove(source, name, now)
+        self._take_away(source, name, now)
         self.do_remove(target, new_name, now)
         self._attach(target, new_name, node)
         target.directories += node.kind == Kind.DIRECTORY

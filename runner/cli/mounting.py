@@ -36,6 +36,10 @@ Transport = Annotated[
         show_default="direct",
     ),
 ]
+Xattrs = Annotated[
+    bool,
+    typer.Option("--xattrs", help="Keep extended attributes (user.*); every write costs a request more."),
+]
 Directory = Annotated[
     Path, typer.Argument(metavar="DIR", help="The mount point: an empty folder, made if absent.")
 ]
@@ -69,6 +73,7 @@ def mount(
     directory: Directory,
     autocommit: Autocommit = "2",
     transport: Transport = None,
+    xattrs: Xattrs = False,
     ready_fd: ReadyFd = None,
     parent: Parent = None,
 ) -> None:
@@ -77,7 +82,9 @@ def mount(
 
     point = check_point(session.root, directory)
     start_logging(session.screen, parent)
-    made = Mount(session.store, point, autocommit_s=seconds_of(autocommit), transport=transport)
+    made = Mount(
+        session.store, point, autocommit_s=seconds_of(autocommit), transport=transport, xattrs=xattrs
+    )
     trio.run(_serve, made, lambda: announce(ready_fd, session.screen, f"mounted at {point}"))
 
 

@@ -27,7 +27,7 @@ from runner.supervisor import (
     live_state,
 )
 
-from .mounting import Autocommit, Directory, Transport, check_point, point_of, seconds_of
+from .mounting import Autocommit, Directory, Transport, Xattrs, check_point, point_of, seconds_of
 from .servers import Parent, ReadyFd, announce, start_logging
 from .session import ROOT_VARIABLE, Session
 
@@ -40,6 +40,7 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
     autocommit: Autocommit = "2",
     transport: Transport = None,
+    xattrs: Xattrs = False,
     no_runner: Annotated[bool, typer.Option("--no-runner", help="The mount only; no pipelines run.")] = False,
     ready_fd: ReadyFd = None,
 ) -> None:
@@ -48,6 +49,7 @@ def up(
     seconds_of(autocommit)
     mounting = [os.fspath(point), "--autocommit", autocommit]
     mounting += ["--transport", transport] if transport is not None else []
+    mounting += ["--xattrs"] if xattrs else []
     # Makes the store where there is none, and refuses one that cannot be used, before anything is started.
     session.close()
     state = live_state(session.run)

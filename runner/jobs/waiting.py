@@ -20,6 +20,7 @@ from pfsfuse.versions.branches import downstream as branch_graph
 from pfsfuse.versions.changes import LOOK_EVERY_S, Listener
 from pfsfuse.versions.commits import CommitNotFoundError, find_commit, resolve
 from pfsfuse.versions.model import BranchRef, Commit, CommitRef
+from pfsfuse.versions.moves import moves_of
 from pfsfuse.versions.removal import with_results
 from pfsfuse.versions.sets import commit_set, commits_of_set
 from runner.errors import RunnerError
@@ -101,7 +102,7 @@ class Waiting:
             found: list[JobRecord] = []
             for _ in self._looks(listener, _LOOK_SOON_S):
                 with self._store.read() as txn:
-                    is_read = has_read(txn, sequence) or not has_readers(txn, _lines_of(txn, repo))
+                    is_read = has_read(txn, sequence) or not has_readers(txn, _lines_of(txn, done))
                     found = list(downstream(txn, done.ref))
                     left = [job for job in found if not is_settled(txn, job)]
                 if is_read and not left:
@@ -226,9 +227,10 @@ def _results(txn: ReadTxn, ref: CommitRef) -> set[CommitRef]:
     return {result.ref for result in with_results(txn, ref)}
 
 
-def _lines_of(txn: ReadTxn, repo: RepoName) -> list[BranchRef]:
-    """Return the branches of a repo, whichever names the commit, and those that follow them by propagation."""
-    own = [line.ref for line in branches(txn, repo)]
+def _lines_of(txn: ReadTxn, done: Commit) -> list[BranchRef]:
+    """Return the branches that a commit was started on, was moved to, or reaches by propagation."""
+    names = {done.branch, *(move.branch for move in moves_of(txn, done.id, done.repo))}
+    own = [line.ref for line in branches(txn, done.repo) if line.name in names or line.head == done.id]
     return [*own, *(line.ref for line in branch_graph(txn, own, propagated_only=True))]
 
 

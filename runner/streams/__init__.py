@@ -1,1 +1,1 @@
-"""Spouts, cron inputs, services and egress."""
+"""What goes on beside jobs: the clock that moves branches."""

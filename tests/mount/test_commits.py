@@ -156,6 +156,17 @@ def test_a_shell_goes_on_across_finished_commits(mount: Mounted, name: str) -> N
     assert {"sub/one": b"one\n", "sub/two": b"two\n", "sub/three": b"three\n"} == mount.files(name)
 
 
+def test_a_child_appends_to_and_replaces_what_its_parent_has(patient: Mounted, name: str) -> None:
+    """`>>` twice and `>` once, in a commit after the one that made the files."""
+    master = patient.repo(name)
+    subprocess.run(["sh", "-c", "echo a > f; echo a > g"], cwd=master, check=True)
+    patient.finish(name)
+    subprocess.run(["sh", "-c", "echo b >> f; echo b >> f; echo c > g"], cwd=master, check=True)
+    patient.finish(name)
+
+    assert {"f": b"a\nb\nb\n", "g": b"c\n"} == patient.files(name)
+
+
 def test_a_pause_in_a_copy_splits_it_and_loses_nothing(mount: Mounted, name: str, tmp_path: Path) -> None:
     """`tar x` stands still, in the middle of a file's bytes, for longer than a commit waits."""
     (tmp_path / "d").mkdir()
@@ -347,7 +358,7 @@ def test_an_unlinked_file_neither_opens_a_commit_nor_keeps_one_open(mount: Mount
     assert 1 == mount.count(name)
 
 
-def test_names_of_one_file_are_files_of_their_own_after_the_finish(patient: Mounted, name: str) -> None:
+def test_names_of_one_file_go_on_as_one_after_the_finish(patient: Mounted, name: str) -> None:
     """A file gets a second name, loses the first and gets a third; both are written on in the next commit."""
     master = patient.repo(name)
     (master / "d").mkdir()
@@ -362,7 +373,7 @@ def test_names_of_one_file_are_files_of_their_own_after_the_finish(patient: Moun
             file.write(data)
     patient.finish(name)
 
-    assert {"d/second": b"12", "third": b"13"} == patient.files(name)
+    assert {"d/second": b"123", "third": b"123"} == patient.files(name)
 
 
 # Finished commits

@@ -11,7 +11,6 @@ import ctypes
 import errno
 import os
 import random
-import shutil
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -183,21 +182,6 @@ class Walk:
             self.mount.finish(self.repo)
         except (ConflictError, NoOpenCommitError):
             return
-        self._part_links()
-
-    def _part_links(self) -> None:
-        """In a finished commit hard links are equal files (posix.md)."""
-        for folder, _, names in os.walk(os.fsencode(self.tops[1])):
-            for name in names:
-                path = os.path.join(folder, name)
-                if os.lstat(path).st_nlink > 1:
-                    if os.path.islink(path):
-                        target = os.readlink(path)
-                        os.unlink(path)
-                        os.symlink(target, path)
-                    else:
-                        shutil.copy(path, path + b"-copy")
-                        os.rename(path + b"-copy", path)
 
     def forget(self) -> None:
         """Have the kernel drop pages, so that the mount is asked again."""
@@ -267,11 +251,13 @@ class Walk:
         assert files == {p.encode(): d for p, d in self.mount.files(self.repo).items()}, self.last()
 
 
-def listing(top: Path) -> dict[bytes, tuple[int, int, bytes]]:
-    """Return mode, size and content of everything below *top*."""
-    found: dict[bytes, tuple[int, int, bytes]] = {}
+def listing(top: Path) -> dict[bytes, tuple[int, int, int, bytes, bytes]]:
+    """Return mode, link count, size, the first of its names, and content of everything below *top*."""
+    found: dict[bytes, tuple[int, int, int, bytes, bytes]] = {}
+    first: dict[int, bytes] = {}
     for folder, folders, names in os.walk(os.fsencode(top)):
-        for name in [*folders, *names]:
+        folders.sort()
+        for name in sorted([*folders, *names]):
             path = os.path.join(folder, name)
             status = os.lstat(path)
             size, content = 0, b""
@@ -281,7 +267,9 @@ def listing(top: Path) -> dict[bytes, tuple[int, int, bytes]]:
                     content = file.read()
             elif stat.S_ISLNK(status.st_mode):
                 content = os.readlink(path)
-            found[os.path.relpath(path, os.fsencode(top))] = (status.st_mode, size, content)
+            shown = os.path.relpath(path, os.fsencode(top))
+            name = first.setdefault(status.st_ino, shown)
+            found[shown] = (status.st_mode, status.st_nlink, size, name, content)
     return found
 
 
@@ -314,8 +302,8 @@ def test_several_programs_do_not_disturb_each_other_nor_the_finish(patient: Moun
     """Four walk, each in a directory of its own, while their commits are finished and others commit."""
     master = patient.repo("together")
     patient.repo("others")
-    # Links part when a commit is finished, which none of them can know; who has a file open refuses it.
-    others = (Walk.finish, Walk.others, Walk.link, Walk.keep_open)
+    # Who has a file open refuses the finish.
+    others = (Walk.finish, Walk.others, Walk.keep_open)
     ways = [(way, weight) for way, weight in WAYS if way not in others]
     walks = []
     for number in range(4):

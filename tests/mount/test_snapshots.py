@@ -8,9 +8,10 @@ import pytest
 
 from pfsfuse.trees.entry import Entry
 from pfsfuse.versions.changesets import PutTree
+from pfsfuse.versions.gc import collect_garbage
 from tests.support.builders import ref
 from tests.support.commands import PfsProcess
-from tests.support.mounting import Mounted
+from tests.support.mounting import Mounted, mounted
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(60)]
 
@@ -73,3 +74,24 @@ def test_a_tree_that_joins_an_open_commit_is_seen_in_the_mount(patient: Mounted)
 
     found = sorted(os.path.relpath(p, folder) for p in folder.rglob("*") if p.is_file())
     assert ["dir/both", "dir/deep/theirs", "dir/mine"] == found
+
+
+def test_a_commit_that_was_looked_at_goes_on_over_a_gc() -> None:
+    """
+    The mount relies on what it stored for the snapshot; nothing names that yet.
+    """
+    large = b"".join(b"line %d\n" % n for n in range(60_000))
+    with mounted(autocommit_s=-1) as own:
+        folder = own.repo()
+        (folder / "first").write_bytes(large)
+        own.finish()
+        (folder / "large").write_bytes(large[::-1])
+        with own.client() as client:
+            client.snapshot(ref())
+        (folder / "first").unlink()
+
+        report = collect_garbage(own.world.store, threshold=0.0, wait_s=0.5)
+
+        assert [] == report.damage
+        own.finish()
+        assert {"large": large[::-1]} == own.files()

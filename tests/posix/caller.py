@@ -140,8 +140,9 @@ def remember(path: str) -> None:
     """Note the times of *path*, and return when the clock has gone on, so that a change shows."""
     status = os.lstat(path)
     _times[path] = (status.st_mtime_ns, status.st_ctime_ns)
-    before = time.clock_gettime_ns(_COARSE)
-    while time.clock_gettime_ns(_COARSE) == before:
+    # The stamp may be of a later step of the clock than the one that is seen here.
+    before = max(time.clock_gettime_ns(_COARSE), status.st_ctime_ns)
+    while time.clock_gettime_ns(_COARSE) <= before:
         time.sleep(0.0005)
 
 

@@ -19,6 +19,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from tests.support.mounting import Mounted
+
 USERS: dict[str, tuple[int, int, tuple[int, ...]]] = {
     "root": (0, 0, ()),
     "ann": (64001, 64001, (64011,)),
@@ -127,10 +129,12 @@ def callers() -> Iterator[Callers]:
 class Sides:
     """The plain directory and the open commit."""
 
-    def __init__(self, callers: Callers, plain: Path, mount: Path) -> None:
+    def __init__(self, callers: Callers, plain: Path, mount: Path, mounted: Mounted) -> None:
+        """*plain* and *mount* are the directories, *mounted* is the store and mount behind the latter."""
         self.callers = callers
         self.plain = plain
         self.mount = mount
+        self.mounted = mounted
         self._number = 0
 
     def check(self, cases: Iterable[Case]) -> int:

@@ -115,7 +115,7 @@ def conflicts_of(merged: Merged) -> list[str]:
     return [b"/".join(each.path).decode() for each in merged.conflicts]
 
 
-@settings(max_examples=150)
+@settings(max_examples=120)
 @given(base=small, ours=small, theirs=small, more=st.tuples(changes, changes), favour=st.sampled_from(Side))
 def test_a_merge_is_that_of_the_paths_and_symmetric(
     base: dict[str, str],

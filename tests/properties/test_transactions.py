@@ -69,7 +69,7 @@ def fill(world: World, wanted: Sequence[Request]) -> tuple[transactions.Transact
     return record, before
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(wanted=st.lists(requests, max_size=8))
 def test_what_could_be_rehearsed_is_done_with_the_same_answers(wanted: list[Request]) -> None:
     """
@@ -84,7 +84,7 @@ def test_what_could_be_rehearsed_is_done_with_the_same_answers(wanted: list[Requ
         assert record.responses == done.responses
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(wanted=st.lists(requests, max_size=6), meanwhile=st.lists(requests, min_size=1, max_size=3))
 def test_a_transaction_that_others_overtook_is_done_whole_or_not(
     wanted: list[Request], meanwhile: list[Request]
@@ -110,7 +110,7 @@ def test_a_transaction_that_others_overtook_is_done_whole_or_not(
 
 
 @pytest.mark.slow(reason="each example is a process that is killed: 3 s")
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(wanted=st.lists(requests, min_size=1, max_size=6), after=st.integers(0, 6))
 def test_a_killed_finish_leaves_all_or_nothing(wanted: list[Request], after: int) -> None:
     """

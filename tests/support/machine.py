@@ -53,8 +53,8 @@ class Seen:
     content: bytes
 
 
-def tree_of(top: bytes, *, finished: bool = False) -> dict[bytes, Seen]:
-    """Return everything below *top*; in a *finished* commit hard links have parted."""
+def tree_of(top: bytes) -> dict[bytes, Seen]:
+    """Return everything below *top*."""
     found: dict[bytes, Seen] = {}
     for folder, folders, names in os.walk(top):
         for name in [*folders, *names]:
@@ -69,7 +69,7 @@ def tree_of(top: bytes, *, finished: bool = False) -> dict[bytes, Seen]:
             is_folder = stat.S_ISDIR(status.st_mode)
             found[os.path.relpath(path, top)] = Seen(
                 status.st_mode,
-                1 if is_folder or finished else status.st_nlink,
+                1 if is_folder else status.st_nlink,
                 0 if is_folder else status.st_size,
                 content,
             )
@@ -333,24 +333,10 @@ class MountAndFolder(RuleBasedStateMachine):
     @precondition(lambda self: not self.opened)
     @rule()
     def finish_commit(self) -> None:
-        """Hard links part then (docs/posix.md)."""
         if self._open_commit():
             done = self.mount.finish(self.repo)
-            self._part_links()
-            self.commits[done.id.hex()] = tree_of(self.plain, finished=True)
+            self.commits[done.id.hex()] = tree_of(self.plain)
             self.is_started = False
-
-    def _part_links(self) -> None:
-        for folder, _, names in os.walk(self.plain):
-            for name in names:
-                path = os.path.join(folder, name)
-                status = os.lstat(path)
-                if status.st_nlink > 1:
-                    copy = os.path.join(self.plain, b"copy")
-                    shutil.copy2(path, copy, follow_symlinks=False)
-                    os.rename(copy, path)
-                    if not stat.S_ISLNK(status.st_mode):
-                        os.chmod(path, stat.S_IMODE(status.st_mode))
 
     @precondition(lambda self: self.commits)
     @rule(which=st.integers(0, 100))
@@ -359,7 +345,7 @@ class MountAndFolder(RuleBasedStateMachine):
 
     def _check_commit(self, commit_id: str) -> None:
         top = os.fsencode(self.mount.point / self.repo / ".commits" / commit_id)
-        assert self.commits[commit_id] == tree_of(top, finished=True)
+        assert self.commits[commit_id] == tree_of(top)
 
     # Comparing
 

@@ -9,14 +9,12 @@ the whole command, as somebody types it.
 
 from __future__ import annotations
 
-import io
 import os
 import random
 import shutil
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +23,8 @@ from pathlib import Path
 from pfsfuse.ids import BranchName, RepoName
 from pfsfuse.mount.writing import Writing
 from pfsfuse.store.store import Store
+from pfsfuse.transfer.streams import Stream
+from pfsfuse.transfer.streams import store as store_stream
 from pfsfuse.trees.contents import Contents, ContentsWriter, read, store_small
 from pfsfuse.trees.diff import diff
 from pfsfuse.trees.entry import Entry, Kind
@@ -34,7 +34,7 @@ from pfsfuse.versions.changesets import Put
 from pfsfuse.versions.commits import ancestors, commit
 from pfsfuse.versions.gc import Report as GcReport
 from pfsfuse.versions.gc import collect_garbage
-from pfsfuse.versions.ingest import Source, ingest, ingest_stream
+from pfsfuse.versions.ingest import Source, ingest
 from pfsfuse.versions.model import BranchRef, CommitRef
 from pfsfuse.versions.repos import create_repo, delete_repo
 from tools.benchmarks.report import Figure, read_file, seconds
@@ -316,9 +316,7 @@ class Opened:
         self.writing.apply(self.ref, made.changes)
 
     def file(self, path: tuple[bytes, ...], data: bytes) -> Put:
-        change = ingest_stream(self.store.chunks, io.BytesIO(data), path, mtime_ns=time.time_ns())
-        assert isinstance(change, Put)
-        return change
+        return Put(path, store_stream(self.store.chunks, Stream(path, lambda: iter([data]))))
 
     def stored(self) -> int:
         return bytes_in(self.root / "packs")

@@ -105,10 +105,13 @@ def _compare(client: Client, base: Path, cache: Path, *, verbose: bool) -> int:
         print(f"{client.name:12} cannot be run: {error}", flush=True)
         return 1
     with timed(seconds, "plain"):
-        client.run(plain_side(base, cache, client.name), plain)
+        try:
+            client.run(plain_side(base, cache, client.name), plain)
+        except ClientError as error:
+            plain.outcomes["the client"] = str(error)
     with timed(seconds, "mount"):
         try:
-            with mounted_side(base, cache, client.name) as side:
+            with mounted_side(base, cache, client.name, client.options) as side:
                 client.run(side, mount)
         except ClientError as error:
             mount.outcomes["the mount and its store afterwards"] = str(error)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .sides import SOURCES, Checks, Client, Side, call
+from pathlib import Path
+
+from .sides import SOURCES, Checks, Client, ClientError, Side, call
+from .sources import source
 
 _WHO = {
     "GIT_AUTHOR_NAME": "A",
@@ -13,14 +16,26 @@ _WHO = {
 }
 
 
+def _real_repository(side: Side) -> Path:
+    """Return the repository of this project; where there is none, one of the sources of git itself."""
+    try:
+        found = call("git", "-c", "safe.directory=*", "-C", SOURCES, "rev-parse", "--git-common-dir").strip()
+    except ClientError:
+        made = side.scratch / "origin"
+        call("cp", "-a", source(side.cache, "git"), made)
+        for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all of it"]):
+            call("git", "-C", made, *words, env=_WHO)
+        return made
+    return SOURCES / found
+
+
 def run(side: Side, checks: Checks) -> None:
     work = side.folder / "clone"
 
     def git(*words: str, **more: object) -> str:
         return call("git", "-c", "safe.directory=*", "-C", work, *words, env=_WHO)
 
-    origin = call("git", "-c", "safe.directory=*", "-C", SOURCES, "rev-parse", "--git-common-dir").strip()
-    origin = origin if origin.startswith("/") else f"{SOURCES}/{origin}"
+    origin = _real_repository(side)
     with checks.one("clone"):
         call("git", "-c", "safe.directory=*", "clone", "--no-local", origin, work, env=_WHO)
     with checks.one("status is clean"):

@@ -1,1 +1,5 @@
-"""The kernel's protocol for file systems in user space, spoken by ourselves (docs/decisions/0033-the-kernels-protocol-spoken-directly.md)."""
+"""
+The kernel's protocol for file systems in user space, spoken by ourselves.
+
+Why: docs/decisions/0033-the-kernels-protocol-spoken-directly.md
+"""

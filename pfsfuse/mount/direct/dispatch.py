@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
 
-from ..errnos import NeverAskError
+from ..errnos import NeverAskError, TooSmallError
 from ..guard import unexpected
 from ..requests import Requests
 from ..vfs import Caller, Changed
@@ -58,6 +58,8 @@ class Later:
     """An answer that has to be waited for."""
 
     work: Awaitable[Buffer]
+    is_change: bool = False
+    """Waits until it may begin, and then for nothing: until then it may be given up."""
 
 
 class Nothing:
@@ -67,10 +69,6 @@ class Nothing:
 NOTHING = Nothing()
 Answer = Buffer | Later | Nothing
 Handler = Callable[[Head, memoryview], Answer]
-
-
-class TooSmallError(Exception):
-    """The caller's buffer is too small for an extended attribute (ERANGE)."""
 
 
 def at_once(work: Awaitable[T]) -> T:
@@ -130,7 +128,7 @@ class Dispatch:
         """Do a change: on the spot where nothing has to be waited for."""
         if self._do.is_ready(ino):
             return encode(at_once(work))
-        return Later(_encoded(work, encode))
+        return Later(_encoded(work, encode), is_change=True)
 
     # Names
 
@@ -284,7 +282,7 @@ class Dispatch:
         data = body[p.WRITE_IN.size : p.WRITE_IN.size + size]
         if self._do.is_ready(head.ino):
             return _written(at_once(self._do.write(fh, offset, data)))
-        return Later(_encoded(self._do.write(fh, offset, bytes(data)), _written))
+        return Later(_encoded(self._do.write(fh, offset, bytes(data)), _written), is_change=True)
 
     def _flush(self, head: Head, body: memoryview) -> Answer:
         self._do.flush(p.FH_IN.unpack_from(body)[0])
@@ -329,5 +327,5 @@ def _sized(value: bytes, room: int) -> bytes:
     if room == 0:
         return p.GETXATTR_OUT.pack(len(value), 0)
     if len(value) > room:
-        raise TooSmallError
+        raise TooSmallError(f"{len(value)} bytes do not fit into {room}")
     return value

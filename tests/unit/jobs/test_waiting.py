@@ -15,10 +15,12 @@ from pfsfuse.store.index import Table
 from pfsfuse.versions.changes import poke_after_writes
 from pfsfuse.versions.commits import CommitNotFoundError, drop_open_commit
 from pfsfuse.versions.model import Commit, CommitRef
+from pfsfuse.versions.wiring import set_head
 from runner.jobs.model import JobRecord
 from runner.jobs.records import LOCK_NAME, set_cursor
 from runner.jobs.triggers import trigger_change
 from runner.jobs.waiting import CommitFailedError, JobFailedError, TimeIsUpError, Waiting, downstream
+from tests.support.builders import ref
 from tests.support.system import reads
 from tests.support.versions import Versions
 
@@ -77,6 +79,59 @@ def test_a_branch_that_nobody_reads_needs_no_runner(versions: Versions) -> None:
     made = versions.commit("data")
 
     assert (made, []) == Waiting(versions.store).for_commit(DATA, "master")
+
+
+def test_a_commit_that_only_another_branch_of_its_repo_would_start_needs_no_runner(chain: Versions) -> None:
+    """
+    It is on staging, and master, which a pipeline reads, was not moved there yet.
+    """
+    staged = chain.commit("data", branch="staging")
+
+    assert (staged, []) == Waiting(chain.store).for_commit(DATA, "staging")
+
+
+def test_a_commit_that_master_was_moved_to_is_waited_for_with_its_jobs(chain: Versions, alive: None) -> None:
+    """
+    The jobs have the id of the move; waiting for that id waits for the same.
+    """
+    staged = chain.commit("data", branch="staging")
+    with chain.store.write() as txn:
+        change_id = set_head(txn, ref("data"), staged.id).moved
+        assert change_id is not None
+
+    def run() -> None:
+        with chain.store.write() as txn:
+            made = trigger_change(txn, change_id, staged.finished_ns or 0)
+        Runner(chain).look()
+        for job in made:
+            chain.end(job)
+        Runner(chain).look()
+
+    other = meanwhile(run)
+    done, jobs = Waiting(chain.store, timeout_s=30).for_commit(DATA, "master")
+    outputs, same = Waiting(chain.store, timeout_s=30).for_set(change_id)
+    other.join()
+
+    assert staged == done
+    assert ["first", "second"] == [job.pipeline for job in jobs]
+    assert {"first", "second"} == {commit.repo for commit in outputs} == {job.pipeline for job in same}
+
+
+def test_a_change_with_a_failed_job_or_commit_fails_the_wait(chain: Versions, alive: None) -> None:
+    """
+    A job of the first change fails; the commit of the second has an error itself.
+    """
+    made = chain.commit("data")
+    first, second = Runner(chain).take(made)
+    chain.end(first, reason="exit code 1")
+    chain.end(second, reason="its input failed")
+    broken = chain.finish(chain.start("data").ref, error="half of it is missing")
+    Runner(chain).look()
+
+    with pytest.raises(JobFailedError):
+        Waiting(chain.store).for_set(made.id)
+    with pytest.raises(CommitFailedError, match="half of it"):
+        Waiting(chain.store).for_set(broken.id)
 
 
 def test_the_open_commit_of_a_branch_is_waited_for(versions: Versions) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from pfsfuse.errors import IsADirectoryPathError
 from pfsfuse.trees.entry import Kind
-from pfsfuse.versions.changesets import Append, MakeDirectory, Put, apply_to_tree
+from pfsfuse.versions.changesets import MakeDirectory, Put, apply_to_tree
 from pfsfuse.versions.export import export, write_to
-from pfsfuse.versions.ingest import Progress, Source, ingest, ingest_stream
+from pfsfuse.versions.ingest import Progress, Source, ingest
 from tests.support.builders import World
 
 
@@ -133,21 +133,6 @@ def test_a_file_that_cannot_be_read_is_named(world: World, tmp_path: Path) -> No
         ingest(world.store.chunks, sources)
 
     assert os.fsencode(tmp_path / "gone") == caught.value.filename
-
-
-def test_a_stream_of_unknown_length_becomes_a_file(world: World) -> None:
-    """
-    What is piped in, once to replace and once to append.
-    """
-    data = os.urandom(3 << 20)
-
-    put = ingest_stream(world.store.chunks, io.BytesIO(data), (b"f",), mtime_ns=7)
-    append = ingest_stream(world.store.chunks, io.BytesIO(b"more"), (b"f",), mtime_ns=8, append=True)
-
-    assert isinstance(put, Put)
-    assert isinstance(append, Append)
-    assert (data, 7) == (world.read(put.entry), put.entry.mtime_ns)
-    assert b"more" == world.read(append.entry)
 
 
 def test_an_export_overwrites_files_and_replaces_links(world: World, tmp_path: Path) -> None:
