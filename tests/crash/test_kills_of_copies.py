@@ -70,7 +70,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def mount() -> Iterator[Mounted]:
     """A mount with a finished commit, which finishes copies by itself soon."""
-    with mounted(autocommit_s=AUTOCOMMIT_S) as made:
+    with mounted(autocommit_s=AUTOCOMMIT_S, limit_s=100 + 90 * KILLS) as made:
         master = made.repo()
         (master / "finished").write_bytes(b"finished" * 10_000)
         made.wait_for_commits(1)
