@@ -506,6 +506,9 @@ class Vfs:
         if place.is_given or place.handles != 1 or handle.writable:
             return None
         entry = place.entry if isinstance(place, (LivePlace, FrozenPlace)) else None
+        if isinstance(place, LivePlace) and place.follows is not None:
+            # The kernel has a size of its own for it.
+            return None
         if (
             entry is None
             or entry.kind != Kind.FILE
