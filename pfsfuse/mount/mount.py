@@ -148,7 +148,7 @@ class Mount:
     async def _rest(self) -> None:
         with self.store.read() as txn:
             if txn.condemned().packs:
-                self.commits.let_go_of_stored()
+                self.commits.release_stored()
         # Here in the loop no handler is half done; what threads do holds by itself.
         settle = self.store.resting()
         try:

@@ -35,4 +35,4 @@ def run(side: Side, checks: Checks) -> None:
             )  # fmt: skip
 
 
-CLIENT = Client("stress", "stress-ng's class filesystem, with --verify", run)
+CLIENT = Client("stress", "stress-ng's class filesystem, with --verify", run, options=("--xattrs",))
