@@ -12,6 +12,7 @@ from typing import BinaryIO
 from ..errors import PfsError
 from ..ids import ChunkId
 from ..store import chunker
+from ..store.id_set import IdSet
 from ..store.store import Store
 from ..trees.node import entry_references
 from ..versions.model import Branch, Commit, Move
@@ -22,6 +23,7 @@ from .dump import RepoRecords
 from .frames import BadStreamError, Frame, FrameReader, FrameWriter
 from .install import ContentMissingError, Unresolved, install, refuse_other_history
 from .messages import Count, Done, Failed, Hello, RepoBegin, Welcome
+from .objects import Whole
 
 _FLUSH_BYTES = 64 << 20
 """So much may be lost when this process is killed."""
@@ -41,9 +43,9 @@ class Receiving:
     def run(self) -> Done:
         """Talk until the repo is in place; an error is told to the other side and raised."""
         try:
-            with self._store.hold():
+            with self._store.hold(), IdSet(self._store.run) as ids:
                 hello = self._greet()
-                done = self._receive(hello)
+                done = self._receive(hello, Whole(self._store, ids))
         except PfsError as error:
             self._store.flush()
             self._tell(messages.FAILED, Failed(type(error).__name__, str(error)))
@@ -78,16 +80,16 @@ class Receiving:
             raise BadStreamError(f"a frame of kind {frame.kind} stands where one of kind {kind} must")
         return frame
 
-    def _receive(self, hello: Hello) -> Done:
+    def _receive(self, hello: Hello, whole: Whole) -> Done:
         while True:
             frame = self._in.next()
             if frame.is_object:
                 self._take_object(frame)
             elif frame.kind == messages.ASK:
-                lacks = self._store.chunks.lacks(frame.message(list[ChunkId]))
+                lacks = whole.lacks(frame.message(list[ChunkId]))
                 self._tell(messages.LACKS, bytes(lacks))
             elif frame.kind == messages.REPO:
-                return self._take_repo(frame.message(RepoBegin), hello)
+                return self._take_repo(frame.message(RepoBegin), hello, whole)
             else:
                 raise BadStreamError(f"a frame of kind {frame.kind} stands where none may be")
 
@@ -98,11 +100,11 @@ class Receiving:
             self._store.flush()
             self._unflushed = 0
 
-    def _take_repo(self, begin: RepoBegin, hello: Hello) -> Done:
+    def _take_repo(self, begin: RepoBegin, hello: Hello, whole: Whole) -> Done:
         found = RepoRecords(begin.repo)
         for frame in self._in.until(messages.REPO_END):
             if frame.kind == messages.COMMIT:
-                found.commits.append(self._checked(frame.message(Commit)))
+                found.commits.append(_checked(frame.message(Commit), whole))
             elif frame.kind == messages.MOVE:
                 found.moves.append(frame.message(Move))
             elif frame.kind == messages.BRANCH:
@@ -117,8 +119,9 @@ class Receiving:
             done = install(txn, found, unresolved, force=hello.force)
         return Done(done.commits, done.branches, self._objects, len(unresolved.commits))
 
-    def _checked(self, commit: Commit) -> Commit:
-        for object_id, _ in entry_references(commit.root) if commit.root is not None else ():
-            if not self._store.chunks.has(object_id):
-                raise ContentMissingError(f"the content of commit {commit.ref} has not come")
-        return commit
+
+def _checked(commit: Commit, whole: Whole) -> Commit:
+    for object_id, _ in entry_references(commit.root) if commit.root is not None else ():
+        if not whole.has(object_id):
+            raise ContentMissingError(f"the content of commit {commit.ref} has not come")
+    return commit

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..store import chunker
+from ..store.id_set import IdSet
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.node import entry_references
@@ -31,6 +32,7 @@ from .install import (
     renamed,
 )
 from .messages import Count, Header, RepoBegin
+from .objects import Whole
 
 
 @dataclass
@@ -62,6 +64,8 @@ class Restore:
         self._in = FrameReader(read)
         self._names = names or {}
         self._force = force
+        self._whole: Whole
+        """Tells what is here; while a stream is read."""
         self._unresolved = Unresolved()
         self._documents: list[tuple[bytes, bytes]] = []
         self.report = RestoreReport()
@@ -74,7 +78,8 @@ class Restore:
         BadStreamError, OtherHistoryError, ContentMissingError; `report` has the repos that are whole.
         """
         header = self._begin()
-        with self._store.hold():
+        with self._store.hold(), IdSet(self._store.run) as ids:
+            self._whole = Whole(self._store, ids)
             for frame in self._in.until(messages.END):
                 self.report.bytes = self._in.bytes
                 self._take(frame)
@@ -157,9 +162,9 @@ class Restore:
         self.report.repos.append(done)
 
     def _checked(self, commit: Commit) -> Commit:
-        """Refuse a commit whose content has not come; who has a node has all below it."""
+        """Refuse a commit whose content has not come."""
         for object_id, _ in entry_references(commit.root) if commit.root is not None else ():
-            if not self._store.chunks.has(object_id):
+            if not self._whole.has(object_id):
                 raise ContentMissingError(
                     f"the content of commit {commit.ref} is neither in the stream nor here"
                 )

@@ -19,7 +19,7 @@ BIG = b"".join(b"line %d\n" % n for n in range(60_000))
 
 @pytest.fixture
 def it() -> Iterator[Mounted]:
-    with mounted() as made:
+    with mounted(autocommit_s=30.0) as made:
         yield made
 
 
@@ -91,3 +91,23 @@ def test_the_command_says_what_was_freed(it: Mounted) -> None:
     assert "freed 0B" in again.out
     with it.world.store.read() as txn:
         assert 0 == txn.count(Table.OBJECTS)
+
+
+def test_an_open_commit_that_was_read_by_others_does_not_keep_gc_from_removing(it: Mounted) -> None:
+    """
+    Listing an open commit stores its bytes, which the mount remembers until the commit is finished.
+    """
+    master, gone = it.repo(), it.repo("gone")
+    (gone / "b").write_bytes(BIG)
+    it.finish("gone")
+    (master / "a").write_bytes(BIG[::-1])
+    pfs = PfsProcess(it.world.root)
+    assert ["/a"] == [each["path"] for each in pfs.ok("list", "file", "images@master", "-o", "json").json]
+    pfs.ok("delete", "repo", "gone")
+
+    first, second = gc(it), gc(it)
+
+    assert ([], [], 0) == (first.waits_for, second.waits_for, second.waiting_packs)
+    assert first.removed_packs + second.removed_packs > 0
+    it.finish("images")
+    assert {"a": BIG[::-1]} == it.files("images")

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pfsfuse.ids import RepoName, chunk_id
+from pfsfuse.ids import ChunkId, RepoName, chunk_id
 from pfsfuse.replication.sending import OtherSideError
-from pfsfuse.store.packs import pack_path
+from pfsfuse.store.index import Table
+from pfsfuse.store.objects import ObjectKind
+from pfsfuse.store.packs import Location, pack_path
 from pfsfuse.versions.fsck import check
+from pfsfuse.versions.gc import collect_garbage
+from pfsfuse.versions.repos import delete_repo
 from tests.support.builders import World, flip
 from tests.support.commands import PfsProcess
 from tests.support.replication import copied, paths, records
@@ -127,3 +131,48 @@ def test_the_command_copies_to_a_folder_and_over_any_pipe(world: World, other: W
     assert {(data) for _, _, data in paths(far)} == {b"1" * 1000}
     assert [] == check(far.store, far.trees)
     far.close()
+
+
+def test_a_tree_node_that_gc_left_without_what_it_names_is_not_believed(world: World, other: World) -> None:
+    """
+    Over there the repo was deleted; gc took the pack with its bytes, and not the one with its nodes.
+    """
+    world.commit({"dir/big": BIG, "dir/small": b"s" * 900})
+    copied(world, other, "images")
+    with other.store.write() as txn:
+        delete_repo(txn, "images")
+    _move_nodes_to_a_pack_of_their_own(other)
+    report = collect_garbage(other.store, threshold=0.5, wait_s=0.0)
+    assert (0, True) == (report.waiting_packs, report.removed_objects > 0)
+    with other.store.read() as txn:
+        kinds = {Location.decode(place).kind for _, place in txn.scan(Table.OBJECTS)}
+    assert ObjectKind.DIRECTORY_NODE in kinds
+
+    copied(world, other, "images")
+
+    assert paths(world) <= paths(other)
+    assert [] == other.fsck()
+
+
+def _move_nodes_to_a_pack_of_their_own(world: World) -> None:
+    """Have the nodes of trees stand beside much that is needed, as they may when many write."""
+    chunks = world.store.chunks
+    with world.store.read() as txn:
+        nodes = [
+            ChunkId(key)
+            for key, place in txn.scan(Table.OBJECTS)
+            if Location.decode(place).kind == ObjectKind.DIRECTORY_NODE
+        ]
+    world.store.rest()
+    stored = [chunks.get_stored(each) for each in nodes]
+    with chunks._lock:
+        chunks._pack().seal()
+        chunks._sealed.append(chunks._pack().number)
+        chunks._pack().close()
+        chunks._writer = None
+    world.commit({"needed": os.urandom(400_000)}, repo="own")
+    moved = {record.object_id: chunks.move(record, payload) for record, payload in stored}
+    with world.store.write() as txn:
+        for object_id, place in moved.items():
+            txn.put(Table.OBJECTS, object_id, place.encode())
+    world.store.rest()

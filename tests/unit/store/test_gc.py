@@ -503,6 +503,10 @@ def test_fsck_names_a_condemned_pack_that_is_in_no_table(world: World) -> None:
         txn.put(Table.META, KEY, Condemned(1, frozenset({77})).encode())
 
     assert ["S3: pack 0000004d is condemned and not in the table of packs"] == [str(p) for p in world.fsck()]
+    world.repair()
+    assert [] == world.fsck()
+    with world.store.read() as txn:
+        assert Condemned(1) == txn.condemned()
 
 
 def test_fsck_names_graves_where_nothing_is_condemned(world: World) -> None:
@@ -516,3 +520,5 @@ def test_fsck_names_graves_where_nothing_is_condemned(world: World) -> None:
         txn.put(Table.META, GRAVE + bytes(12), bytes(32))
 
     assert ["S3: nothing is condemned, and 1 graves are left"] == [str(p) for p in world.fsck()]
+    world.repair()
+    assert [] == world.fsck()
