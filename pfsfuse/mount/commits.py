@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from ..errors import ConflictError, NotFoundError, OutOfSpaceError, PfsError, StoreError
+from ..ids import RepoName
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.contents import Contents
@@ -336,7 +337,7 @@ class Commits:
         await trio.to_thread.run_sync(self.store.flush)
         return root
 
-    def let_go_of_stored(self) -> None:
+    def release_stored(self) -> None:
         """End the holds of open commits whose bytes are stored; they are stored again when they are finished."""
         for home in self.vfs.upper.homes.values():
             if home.overlay is not None and not home.finish_lock.locked():
@@ -458,6 +459,8 @@ class Commits:
             for home in list(self.vfs.upper.homes.values()) if changed_repos else ():
                 found = find_repo(txn, home.ref.repo)
                 home.set_quota(found.quota_bytes if found is not None else None)
+            names = [RepoName(key.decode()) for key in changed_repos]
+            deleted = [name for name in names if find_repo(txn, name) is None]
         keys = {key for table, key in touched if table is Table.BRANCHES}
         await self.refresh(
             [
@@ -465,6 +468,9 @@ class Commits:
                 for ref in list(self.vfs.upper.homes)
                 if b"%s\0%s" % (ref.repo.encode(), ref.branch.encode()) in keys
             ]
+        )
+        await self.kernel.forget_names(
+            [each for name in deleted for each in self.vfs.upper.forget_repo(name)]
         )
 
 

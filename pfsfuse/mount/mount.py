@@ -66,12 +66,15 @@ class Mount:
         autocommit_s: float = AUTOCOMMIT_S,
         transport: str | None = None,
         xattrs: bool = False,
+        most_inodes: int = MOST_INODES,
     ) -> None:
         """
         *transport*: how to talk to the kernel, by its name in transports.py; None is the default.
         *xattrs*: keep extended attributes of users, which costs every write a request.
+        *most_inodes*: how many the kernel may know at a time, more or less.
         """
         self._xattrs = xattrs
+        self._most_inodes = most_inodes
         self.store = store
         self.point = point
         self.trees = Trees(store.chunks)
@@ -145,7 +148,7 @@ class Mount:
     async def _rest(self) -> None:
         with self.store.read() as txn:
             if txn.condemned().packs:
-                self.commits.let_go_of_stored()
+                self.commits.release_stored()
         # Here in the loop no handler is half done; what threads do holds by itself.
         settle = self.store.resting()
         try:
@@ -165,10 +168,10 @@ class Mount:
         inodes = self.vfs.inodes
         while True:
             await trio.sleep(_LET_GO_EVERY_S)
-            if len(inodes) <= MOST_INODES:
+            if len(inodes) <= self._most_inodes:
                 continue
             with unexpected("letting go of inodes"):
-                idle = list(itertools.islice(inodes.idle_files(), len(inodes) - MOST_INODES * 3 // 4))
+                idle = list(itertools.islice(inodes.idle_files(), len(inodes) - self._most_inodes * 3 // 4))
                 for start in range(0, len(idle), _LET_GO_AT_ONCE):
                     await self.transport.kernel.let_go(idle[start : start + _LET_GO_AT_ONCE])
 

@@ -277,6 +277,18 @@ class UpperTree:
 
     # What others did
 
+    def forget_repo(self, name: RepoName) -> list[tuple[int, bytes]]:
+        """
+        Drop what shows a repo that was deleted; return the name that the kernel has to forget.
+
+        With it go all names below, those of finished commits too, which it would keep for ever.
+        """
+        for parts in (("repo", name), ("commits", name)):
+            self._directories.pop(parts, None)
+        project, _, short = name.rpartition("/")
+        above = self._directories.get((".projects", project)) if project else self.root
+        return [(above.ino, short.encode())] if above is not None and above.ino else []
+
     def refresh(self, ref: BranchRef) -> tuple[list[tuple[int, bytes]], list[int]]:
         """Show the newest commit of a branch that somebody else moved; return what the kernel has to forget."""
         home = self.homes.get(ref)

@@ -18,6 +18,7 @@ import errno
 import fcntl
 import os
 import select
+import signal
 import struct
 
 PF_SIGNALED = 0x00000400
@@ -53,6 +54,17 @@ def died_by_signal(pid: int) -> bool:
         return False
     # The code reads as 0 for who may not see it, and for the threads of a process that exits.
     return os.geteuid() != 0 or bool(int(fields[_EXIT_CODE_FIELD]) & _SIGNAL)
+
+
+def is_being_killed(pid: int) -> bool:
+    """Say whether SIGKILL is on its way to a process or thread, or it is on its way out already."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return True
+    pending = [int(line.split()[1], 16) for line in lines if line.startswith((b"SigPnd:", b"ShdPnd:"))]
+    return any(mask >> (signal.SIGKILL - 1) & 1 for mask in pending) or died_by_signal(pid)
 
 
 class Processes:

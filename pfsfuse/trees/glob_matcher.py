@@ -27,7 +27,8 @@ Captures = tuple[str, ...]
 States = frozenset[int]
 """Steps of a program."""
 
-_MOST_KEPT = 20_000
+_MOST_KEPT = 2_000_000
+"""Numbers of steps, in all sets that are kept: some 100 MB if they are all different."""
 _MOST_NAMES = 256
 """How many words `Scan.words` gives before it says that anything is possible."""
 _LONGEST_WORD = 255
@@ -52,6 +53,22 @@ class _Step:
     looks: int | None = None
 
 
+class _Kept:
+    """Which set of steps follows from which by which character; forgotten when there are too many."""
+
+    def __init__(self) -> None:
+        self.sets: dict[tuple[States, str, int], States] = {}
+        self._weight = 0
+
+    def keep(self, key: tuple[States, str, int], states: States) -> States:
+        self._weight += len(states) + 8
+        if self._weight > _MOST_KEPT:
+            self.sets.clear()
+            self._weight = len(states) + 8
+        self.sets[key] = states
+        return states
+
+
 class Matcher:
     """A pattern, ready to be matched."""
 
@@ -63,7 +80,7 @@ class Matcher:
         self.is_filter_exact = not self._program.looks
         """Whether what `Scan` accepts always matches: there is no negation."""
         self.groups = parsed.groups
-        self._kept: dict[tuple[States, str, int], States] = {}
+        self._kept = _Kept()
 
     def match(self, text: str) -> Captures | None:
         """Return what the groups take if all of *text* matches."""
@@ -94,12 +111,10 @@ class Matcher:
         kept = self._kept
         for at in range(len(text) - 1, -1, -1):
             key = (states, text[at], holds[at] << 1 | is_free)
-            before = kept.get(key)
+            before = kept.sets.get(key)
             if before is None:
-                if len(kept) >= _MOST_KEPT:
-                    kept.clear()
                 reading = self._program.readers(states, text[at])
-                before = kept[key] = self._closed(reading | seed if is_free else reading, holds[at])
+                before = kept.keep(key, self._closed(reading | seed if is_free else reading, holds[at]))
             states = before
             found.append(states)
         found.reverse()
@@ -172,19 +187,17 @@ class Scan:
 
     def __init__(self, matcher: Matcher) -> None:
         self._program = matcher._program
-        self._kept: dict[tuple[States, str], States] = {}
+        self._kept = _Kept()
         self.start = self._reached([self._program.entry])
 
     def advance(self, states: States, text: str) -> States:
         """Return where *text* leads; nothing if no match can go on like that."""
         kept = self._kept
         for character in text:
-            key = (states, character)
-            after = kept.get(key)
+            key = (states, character, 0)
+            after = kept.sets.get(key)
             if after is None:
-                if len(kept) >= _MOST_KEPT:
-                    kept.clear()
-                after = kept[key] = self._reached(self._program.after(states, character))
+                after = kept.keep(key, self._reached(self._program.after(states, character)))
             states = after
             if not states:
                 break

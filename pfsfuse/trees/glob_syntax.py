@@ -31,7 +31,7 @@ from typing import NoReturn
 
 from ..errors import InvalidNameError
 
-MOST_CHARACTERS = 8192
+MOST_CHARACTERS = 4096
 MOST_NESTED = 64
 """Groups in groups; the parser calls itself for each."""
 

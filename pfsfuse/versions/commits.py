@@ -272,10 +272,9 @@ def finish_commit(
         error=error,
     )
     put_branch(txn, msgspec.structs.replace(line, head=done.id, open=None))
-    done = msgspec.structs.replace(done, triggered=fire(txn, line, done))
     replace_commit(txn, record, done)
     if done.is_data:
-        propagate(txn, [line.ref, *(BranchRef(ref.repo, name) for name in done.triggered)], done.id)
+        propagate(txn, [line.ref, *fire(txn, line, done)], done.id)
     return done
 
 

@@ -1,5 +1,5 @@
 """
-Looking at the files of a commit: pages of a directory, what differs between two, the history of a path.
+Looking at the files of a commit: pages of a directory, and what differs between two.
 
 Everything here reads immutable trees; that of an open commit is a snapshot of it (`mount/writing.py`).
 """
@@ -7,16 +7,15 @@ Everything here reads immutable trees; that of an open commit is a snapshot of i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice, zip_longest
+from itertools import chain, islice
 
 from ..errors import InvalidNameError, PathNotFoundError
 from ..trees.diff import diff
 from ..trees.entry import Entry, is_same_content
 from ..trees.order import in_path_order, path_key
 from ..trees.tree import Path, Trees
-from .model import Commit
 
 MOST_PER_PAGE = 100_000
 
@@ -28,14 +27,6 @@ class Pair:
     path: Path
     old: Entry | None
     new: Entry | None
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A commit that changed a path, and what it left there: None if it was deleted."""
-
-    commit: Commit
-    entry: Entry | None
 
 
 def find(trees: Trees, root: Entry, path: Path, where: str) -> Entry:
@@ -150,18 +141,3 @@ def _at(trees: Trees, root: Entry | None, path: Path) -> Entry | None:
 
 def _is_directory(entry: Entry | None) -> bool:
     return entry is not None and entry.is_directory
-
-
-def versions(trees: Trees, line: Sequence[Commit], path: Path) -> Iterator[Version]:
-    """
-    Yield the commits of *line* that changed what stands at *path*.
-
-    *line* is newest first, each the child of the next.  A commit that deleted the path counts; commits
-    without content do not.  It costs a look-up for each commit.
-    """
-    good = [commit for commit in line if commit.root is not None and not commit.error]
-    for commit, parent in zip_longest(good, good[1:]):
-        before = _at(trees, parent.root if parent is not None else None, path)
-        after = _at(trees, commit.root, path)
-        if not is_same_content(before, after):
-            yield Version(commit, after)

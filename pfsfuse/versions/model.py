@@ -142,8 +142,6 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     """The empty first commit of an output branch: it is there for the ancestry and never counts as data."""
     forgotten: bool = False
     """Its content was given up (removal.py); what it was made from and when is still known."""
-    triggered: tuple[BranchName, ...] = ()
-    """The branches that its finish moved to it."""
     merged: CommitId | None = None
     """What was merged into it, beside its parent (merging.py); it may have been taken away since."""
     purged_ns: int | None = None
@@ -170,7 +168,7 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Move(msgspec.Struct, frozen=True, omit_defaults=True):
     """
-    A branch got another head than a new commit of its own: it was rewound, or its provenance changed.
+    A branch got another head than a new commit of its own: it was moved, triggered, or its provenance changed.
 
     That is a change with an id of its own, which everything that follows from it shares.
     """

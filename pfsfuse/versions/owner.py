@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import ConflictError, PfsError
+from ..errors import ConflictError, PfsError, ReadOnlyDiskError
 from ..store.index import Table
 from ..store.store import Store
 from ..trees.entry import Entry
@@ -73,7 +73,13 @@ class Owner:
     """The right to change open commits, held from creation to `close`."""
 
     def __init__(self, store: Store, trees: Trees, *, wait_s: float = 0.0) -> None:
-        """Take the ownership, waiting up to *wait_s*; OwnedElsewhereError if another process keeps it."""
+        """
+        Take the ownership, waiting up to *wait_s*; OwnedElsewhereError if another process keeps it.
+
+        ReadOnlyDiskError on a read-only disk.
+        """
+        if store.is_read_only:
+            raise ReadOnlyDiskError
         self.store = store
         self.trees = trees
         self._lock = _take_lock(store.staging / "owner.lock", wait_s)

@@ -27,11 +27,20 @@ from ..trees.tree import empty_directory
 from .branches import branch, downstream, find_branch, is_written_by_pipeline, put_branch
 from .model import Branch, BranchRef, Commit, CommitRef, CommitState, Origin
 from .records import add_commit, find_commit, newest_good, replace_commit
+from .triggers import fire
 
 
 def propagate(txn: WriteTxn, changed: Iterable[BranchRef], change_id: CommitId) -> list[Commit]:
     """Give the propagated branches downstream of *changed* their commits of a change; return these."""
-    return [add_propagated(txn, line, change_id) for line in downstream(txn, changed, propagated_only=True)]
+    made: list[Commit] = []
+    while changed:
+        moved: list[BranchRef] = []
+        for line in downstream(txn, changed, propagated_only=True):
+            made.append(add_propagated(txn, line, change_id))
+            moved += fire(txn, line, made[-1])
+        # What a trigger moves is changed in turn.
+        changed = moved
+    return made
 
 
 def add_propagated(txn: WriteTxn, line: Branch, change_id: CommitId) -> Commit:

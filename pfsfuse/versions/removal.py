@@ -29,6 +29,7 @@ from ..store.index import ReadTxn, Table, WriteTxn
 from .branches import branches, find_branch, put_branch
 from .commits import commit
 from .model import Branch, Commit, CommitRef, Origin, move_key
+from .moves import last_move, moves_of
 from .propagation import add_empty
 from .records import (
     ancestors,
@@ -43,7 +44,6 @@ from .records import (
     subvenance_of,
 )
 from .sets import CommitSetNotFoundError, commits_of_set
-from .wiring import moves_of
 
 
 class CommitInUseError(ConflictError):
@@ -224,6 +224,12 @@ def _fall_back(txn: ReadTxn, line: Branch, gone: set[CommitRef]) -> Branch:
         line = msgspec.structs.replace(line, open=None)
     if line.head is None or CommitRef(line.repo, line.head) not in gone:
         return line
+    move = last_move(txn, line)
+    if move is not None and move.head == line.head and move.before is not None:
+        # It came there from another line of commits, perhaps: back to where it was.
+        before = find_commit(txn, line.repo, move.before)
+        if before is not None and before.ref not in gone and not before.forgotten:
+            return msgspec.structs.replace(line, head=before.id, moved=None)
     start = find_commit(txn, line.repo, line.head)
     left = (c for c in ancestors(txn, start) if c.ref not in gone and not c.forgotten)
     back = next(left, None)

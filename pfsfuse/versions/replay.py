@@ -126,7 +126,9 @@ class Replay:
     def _redo_nd(
         self, number: int, kind: int, contents: list[object] | None, kept: dict[str, object]
     ) -> None:
-        self._tree.nodes[number] = restored_node(number, kind, contents, kept, self._tree.root)
+        node = self._tree.nodes[number] = restored_node(number, kind, contents, kept, self._tree.root)
+        if isinstance(node, StagedDirectory):
+            self._tree.note_of_base(node)
 
     def _redo_ch(self, parent: int, name: bytes, child: object) -> None:
         directory = self._directory(parent)

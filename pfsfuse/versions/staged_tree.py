@@ -126,8 +126,13 @@ class StagedTree:
         self._attach(directory, name, node)
         if isinstance(node, StagedDirectory) and directory.base_path is not None:
             node.base_path = (*directory.base_path, name)
-            self._of_base.setdefault(node.base_path, node)
+            self.note_of_base(node)
         return node
+
+    def note_of_base(self, directory: StagedDirectory) -> None:
+        """Have `from_base` find a staged directory that stands in the base."""
+        if directory.base_path is not None:
+            self._of_base.setdefault(directory.base_path, directory)
 
     def do_join(self, node: Node, directory: StagedDirectory, name: bytes) -> None:
         """Put *node*, which was promoted by another of its names, in the place of the base's entry *name* too."""

@@ -3,7 +3,7 @@ Triggers: branches that move by themselves.
 
 A branch with a trigger names a *source*, a branch of the same repo, and conditions.  When a commit
 on the source finishes and they hold, the branch moves to that commit, in the same durable
-change; so the id stays, and branches that have the moved one as their source are looked at next.
+change and with its id; then branches that have the moved one as their source are looked at.
 Moving a head by name fires nothing.
 
     size              the source has grown by so much since the head
@@ -34,6 +34,7 @@ from ..sizes import parse_size
 from ..store.index import ReadTxn, Table, WriteTxn
 from .branches import branch, create_branch, find_branch, listening_branches, put_branch
 from .model import Branch, BranchRef, Commit, Trigger, commit_key, decode
+from .moves import note_move
 
 
 class InvalidTriggerError(InvalidNameError):
@@ -85,25 +86,26 @@ def _refuse_circle(txn: ReadTxn, line: Branch, trigger: Trigger) -> None:
         name = found.trigger.branch if found is not None and found.trigger is not None else None
 
 
-def fire(txn: WriteTxn, source: Branch, done: Commit) -> tuple[BranchName, ...]:
+def fire(txn: WriteTxn, source: Branch, done: Commit) -> list[BranchRef]:
     """
-    Move the branches that the commit *done*, the new head of *source*, moves; return their names.
+    Move the branches that the commit *done*, the new head of *source*, moves; return them.
 
-    Commits that are not data fire nothing.
+    Each gets a move with the id of the commit.  Commits that are not data fire nothing.
     """
     if not done.is_data:
-        return ()
+        return []
     lines = listening_branches(txn, source.repo)
-    moved: list[BranchName] = []
+    moved: list[BranchRef] = []
     pending = [source.name]
     while pending:
         name = pending.pop(0)
         for line in lines:
-            if line.name not in moved and _follows(line, name) and _is_due(txn, line, done):
+            if line.ref not in moved and _follows(line, name) and _is_due(txn, line, done):
                 put_branch(txn, msgspec.structs.replace(line, head=done.id))
-                moved.append(line.name)
+                note_move(txn, line.ref, done.id, before=line.head)
+                moved.append(line.ref)
                 pending.append(line.name)
-    return tuple(moved)
+    return moved
 
 
 def _follows(line: Branch, source: BranchName) -> bool:

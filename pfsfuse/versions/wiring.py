@@ -3,28 +3,25 @@ Changing what names what: heads and provenance of branches, with all that follow
 
 These are what people's `create branch`, `update branch` and `delete branch` do.  Each is one change
 with an id: given, where several operations of a transaction are one change, else a new one.  A head
-that moves to a commit which exists gets no new commit; the `Move` that is recorded instead carries
-the id, tells the runner to make jobs, and lets `repo@<id>` name the commit that was moved to.
+that moves to a commit which exists gets no new commit, but a `Move` (moves.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
-from ..ids import CommitId, RepoName, new_commit_id
-from ..store.index import ReadTxn, Table, WriteTxn
+from ..ids import CommitId, new_commit_id
+from ..store.index import WriteTxn
 from .branches import (
     BranchInUseError,
     branch,
     create_branch,
     find_branch,
     move_head,
-    put_branch,
     set_provenance,
 )
-from .model import Branch, BranchRef, Move, decode, encode, move_key
+from .model import Branch, BranchRef
+from .moves import note_move
 from .propagation import add_empty, add_propagated, propagate
 from .repos import repo
 
@@ -114,40 +111,3 @@ def _ensure_source(txn: WriteTxn, ref: BranchRef, change_id: CommitId) -> None:
         line = create_branch(txn, repo(txn, ref.repo).name, ref.branch)
     if line.head is None and line.open is None:
         add_empty(txn, line.ref, change_id)
-
-
-# Moves
-
-
-def note_move(txn: WriteTxn, ref: BranchRef, change_id: CommitId, *, before: CommitId | None) -> None:
-    """Record that a branch has, by this change, its present head and had *before* before."""
-    line = branch(txn, ref.repo, ref.branch)
-    assert line.head is not None
-    known = find_move(txn, change_id, ref)
-    move = Move(
-        change_id,
-        ref.repo,
-        ref.branch,
-        line.head,
-        txn.now_ns(),
-        before=known.before if known is not None else before,
-    )
-    txn.put(Table.MOVES, move_key(change_id, ref), encode(move))
-    put_branch(txn, msgspec.structs.replace(line, moved=change_id))
-
-
-def find_move(txn: ReadTxn, change_id: CommitId, ref: BranchRef) -> Move | None:
-    """Return how a change moved a branch, or None."""
-    raw = txn.get(Table.MOVES, move_key(change_id, ref))
-    return decode(raw, Move) if raw is not None else None
-
-
-def last_move(txn: ReadTxn, line: Branch) -> Move | None:
-    """Return the newest move of a branch, or None."""
-    return find_move(txn, line.moved, line.ref) if line.moved is not None else None
-
-
-def moves_of(txn: ReadTxn, change_id: CommitId, repo_name: RepoName | None = None) -> list[Move]:
-    """Return the moves of a change, of all repos or of one."""
-    prefix = change_id + (repo_name.encode() + b"\0" if repo_name is not None else b"")
-    return [decode(raw, Move) for _, raw in txn.scan(Table.MOVES, prefix)]

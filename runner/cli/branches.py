@@ -241,7 +241,10 @@ def inspect_branch(session: Session, name: Name) -> None:
 def delete_branch(
     session: Session,
     name: Name,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Also if others are made from it.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", "-f", help="Also if others are made from it, or follow it by a trigger."),
+    ] = False,
 ) -> None:
     """Delete a branch; its commits stay readable by their ids."""
     from runner.jobs.creation import refuse_output

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated
 
 import msgspec
 import typer
 
 from pfsfuse.errors import PathNotFoundError
-from pfsfuse.trees.entry import Entry
+from pfsfuse.trees.entry import Entry, is_same_content
 from pfsfuse.trees.glob import Glob, has_glob
 from pfsfuse.trees.order import path_key, walk_in_order
 from pfsfuse.trees.tree import Path
 from pfsfuse.versions import listing
+from pfsfuse.versions.commits import ancestors
+from pfsfuse.versions.model import Commit
+from pfsfuse.versions.search import search
 
 from .names import FileName, file_name
 from .reading import (
@@ -22,7 +26,7 @@ from .reading import (
     Readable,
     ShownFile,
     entry_at,
-    line_of,
+    parent_of,
     readable,
     shown_file,
 )
@@ -124,11 +128,9 @@ def _list_versions(session: Session, where: FileName, most: int | None) -> None:
     found = readable(session, where)
     path = where.elements
     rows: list[ShownVersion] = []
-    for version in listing.versions(session.trees, line_of(session, found), path):
-        if most is not None and len(rows) >= most:
-            break
-        file = shown_file(path, version.entry) if version.entry is not None else None
-        rows.append(ShownVersion(version.commit.id.hex(), "changed" if file else "deleted", file))
+    for commit, entry in islice(_versions(session, found, path), most):
+        file = shown_file(path, entry) if entry is not None else None
+        rows.append(ShownVersion(commit.id.hex(), "changed" if file else "deleted", file))
     if not rows:
         raise PathNotFoundError(b"/".join(path), f"{found.name} or any commit before it")
     session.screen.rows(
@@ -141,6 +143,25 @@ def _list_versions(session: Session, where: FileName, most: int | None) -> None:
             "MODIFIED": lambda row: ago(row.file.modified) if row.file else "-",
         },
     )
+
+
+def _versions(session: Session, found: Readable, path: Path) -> Iterator[tuple[Commit, Entry | None]]:
+    """Yield the commits that changed a path, newest first, with what they left there."""
+    start: Commit | None = found.commit
+    if not found.commit.is_finished:
+        base = parent_of(session, found)
+        before = session.trees.resolve(base, path) if base is not None else None
+        after = session.trees.resolve(found.root, path)
+        if not is_same_content(before, after):
+            yield found.commit, after
+        with session.store.read() as txn:
+            start = next(islice(ancestors(txn, found.commit), 1, None), None)
+    if start is not None:
+        yield from (
+            (step.commit, step.entry)
+            for step in search(session.store, session.trees, start, path)
+            if step.changed
+        )
 
 
 def walk_file(session: Session, name: Place) -> None:

@@ -14,7 +14,7 @@ from pfsfuse.trees.entry import Entry, Kind
 from pfsfuse.trees.tree import Path
 from pfsfuse.versions import listing
 from pfsfuse.versions.branches import find_branch
-from pfsfuse.versions.commits import NoOpenCommitError, ancestors, base_root, commit, resolve
+from pfsfuse.versions.commits import NoOpenCommitError, base_root, commit, resolve
 from pfsfuse.versions.model import BranchRef, Commit, Origin
 from pfsfuse.versions.removal import ForgottenError
 
@@ -74,13 +74,6 @@ def parent_of(session: Session, found: Readable) -> Entry | None:
     """Return the content that a commit was started from; None if it is the first of its line."""
     with session.store.read() as txn:
         return base_root(txn, found.commit)
-
-
-def line_of(session: Session, found: Readable) -> list[Commit]:
-    """Return a commit and its ancestors; an open one with the content it has now."""
-    with session.store.read() as txn:
-        line = list(ancestors(txn, found.commit))
-    return [msgspec.structs.replace(line[0], root=found.root), *line[1:]]
 
 
 def entry_at(session: Session, found: Readable, path: Path) -> Entry:

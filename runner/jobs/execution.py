@@ -464,7 +464,10 @@ def open_output(txn: WriteTxn, job: JobRecord) -> bool:
             job.output_branch,
             commit_id=ref.commit,
             origin=Origin.AUTO,
-            provenance=[each.ref for each in job.inputs],
+            # An input that was deleted, or never made, is why the job fails, and nothing to be made from.
+            provenance=[
+                each.ref for each in job.inputs if find_commit(txn, each.repo, each.commit) is not None
+            ],
         )
     return not found.is_finished
 

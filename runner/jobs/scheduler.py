@@ -244,7 +244,7 @@ def inputs_state(txn: ReadTxn, job: JobRecord) -> tuple[bool, str]:
         found = find_commit(txn, each.repo, each.commit)
         is_to_come = _is_to_come(txn, each)
         if found is None and not is_to_come:
-            return False, f"its input {each.ref} was deleted"
+            return False, f"its input {each.ref} {_why_missing(txn, each)}"
         if found is None or not found.is_finished or is_to_come:
             missing = True
         elif found.error:
@@ -252,6 +252,13 @@ def inputs_state(txn: ReadTxn, job: JobRecord) -> tuple[bool, str]:
         elif found.forgotten:
             return False, f"its input {each.ref} was forgotten"
     return missing, ""
+
+
+def _why_missing(txn: ReadTxn, wanted: JobInputRef) -> str:
+    line = find_branch(txn, wanted.repo, wanted.branch)
+    if line is not None and line.propagated:
+        return "was not made: what it is made from failed"
+    return "was deleted"
 
 
 def _is_to_come(txn: ReadTxn, wanted: JobInputRef) -> bool:

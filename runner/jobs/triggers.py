@@ -5,9 +5,10 @@ A change of people starts one job in every pipeline downstream of what it touche
 the change, all at once: those whose inputs are still to be made wait for them.  So a diamond runs once
 for a change, and every job of the change sees consistent inputs.  A change is
 
-- a finished commit of people (origin USER), with the branches that it triggered; several commits of
-  one id, such as a transaction makes, are one change;
-- a head that was moved (pfsfuse/versions/wiring.py): to an older commit, or to one of another branch.
+- a finished commit of people (origin USER); several commits of one id, such as a transaction makes,
+  are one change;
+- a head that was moved (pfsfuse/versions/moves.py): to an older commit, to one of another branch, or
+  by a trigger; what a trigger moves has the id of the commit that fired it, a job's perhaps.
 
 An input that the change does not touch gives its newest commit, or the one that is being made.
 A pipeline runs only when every input has data; the empty first commit of an output branch is none.
@@ -23,7 +24,7 @@ from pfsfuse.store.index import ReadTxn, Table, WriteTxn
 from pfsfuse.versions.branches import find_branch, made_branches
 from pfsfuse.versions.commits import ancestors, commits_of_set, find_commit, head_of, newest_data
 from pfsfuse.versions.model import Branch, BranchRef, Commit, Move, Origin, decode
-from pfsfuse.versions.wiring import last_move, moves_of
+from pfsfuse.versions.moves import last_move, moves_of
 
 from .model import JobInputRef, JobRecord, PipelineRecord, PipelineState
 from .records import STARTING, find_job, inputs_of, output_of, pending_jobs, pipelines, put_job, spec_of
@@ -96,8 +97,7 @@ def changed_by(txn: ReadTxn, change_id: CommitId) -> Changed:
     changed: Changed = {}
     for commit in commits_of_set(txn, change_id):
         if commit.origin is Origin.USER and (commit.is_data or not commit.is_finished):
-            for name in (commit.branch, *commit.triggered):
-                changed[BranchRef(commit.repo, name)] = commit.id
+            changed[BranchRef(commit.repo, commit.branch)] = commit.id
     for move in moves_of(txn, change_id):
         head = find_commit(txn, move.repo, move.head)
         if head is not None and head.is_data:

@@ -20,6 +20,7 @@ from pfsfuse.versions.branches import downstream as branch_graph
 from pfsfuse.versions.changes import LOOK_EVERY_S, Listener
 from pfsfuse.versions.commits import CommitNotFoundError, find_commit, resolve
 from pfsfuse.versions.model import BranchRef, Commit, CommitRef
+from pfsfuse.versions.moves import moves_of
 from pfsfuse.versions.removal import with_results
 from pfsfuse.versions.sets import commit_set, commits_of_set
 from runner.errors import RunnerError
@@ -228,7 +229,7 @@ def _results(txn: ReadTxn, ref: CommitRef) -> set[CommitRef]:
 
 def _lines_of(txn: ReadTxn, done: Commit) -> list[BranchRef]:
     """Return the branches that a commit was started on, was moved to, or reaches by propagation."""
-    names = {done.branch, *done.triggered}
+    names = {done.branch, *(move.branch for move in moves_of(txn, done.id, done.repo))}
     own = [line.ref for line in branches(txn, done.repo) if line.name in names or line.head == done.id]
     return [*own, *(line.ref for line in branch_graph(txn, own, propagated_only=True))]
 

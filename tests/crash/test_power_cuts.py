@@ -5,7 +5,7 @@ A workload runs once on a `faultfs` (tools/), whose log says what the disk was t
 states that a disk may be in after a power cut, as many as one likes: before an fsync, after it, and with
 any part of what was not synced.  In each of them the store has to keep its promises (docs/durability.md).
 
-PFS_CRASH_CUTS says how many cuts, of all workloads together (default 60, `make crash` 200), and
+PFS_CRASH_CUTS says how many cuts, of all workloads together (default 36, `make crash` 200), and
 PFS_CRASH_SEED which.  The log (-rA, or a failure) shows the seed and where each cut was.
 """
 
@@ -27,7 +27,7 @@ from .conftest import Run
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(900)]
 
-CUTS = int(os.environ.get("PFS_CRASH_CUTS", "60"))
+CUTS = int(os.environ.get("PFS_CRASH_CUTS", "36"))
 
 
 @pytest.mark.parametrize("name", [each.__name__ for each in WORKLOADS])

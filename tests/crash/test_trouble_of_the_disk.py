@@ -158,6 +158,9 @@ def test_a_store_on_a_read_only_disk_can_be_read_and_says_why_not_written(tmp_pa
             done = pfs(*words)
             assert 10 == done.code, done.err
             assert "the disk under the store is read-only" in done.err
+        done = pfs("mount", tmp_path / "pfs")
+        assert 10 == done.code, done.err
+        assert "the disk under the store is read-only" in done.err
         world = World(point / "store")
         with pytest.raises(ReadOnlyDiskError), world.store.write():
             pass

@@ -156,6 +156,17 @@ def test_a_shell_goes_on_across_finished_commits(mount: Mounted, name: str) -> N
     assert {"sub/one": b"one\n", "sub/two": b"two\n", "sub/three": b"three\n"} == mount.files(name)
 
 
+def test_a_child_appends_to_and_replaces_what_its_parent_has(patient: Mounted, name: str) -> None:
+    """`>>` twice and `>` once, in a commit after the one that made the files."""
+    master = patient.repo(name)
+    subprocess.run(["sh", "-c", "echo a > f; echo a > g"], cwd=master, check=True)
+    patient.finish(name)
+    subprocess.run(["sh", "-c", "echo b >> f; echo b >> f; echo c > g"], cwd=master, check=True)
+    patient.finish(name)
+
+    assert {"f": b"a\nb\nb\n", "g": b"c\n"} == patient.files(name)
+
+
 def test_a_pause_in_a_copy_splits_it_and_loses_nothing(mount: Mounted, name: str, tmp_path: Path) -> None:
     """`tar x` stands still, in the middle of a file's bytes, for longer than a commit waits."""
     (tmp_path / "d").mkdir()

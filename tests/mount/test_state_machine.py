@@ -50,8 +50,8 @@ def test_what_programs_do_is_the_same_below_the_mount_and_in_a_plain_folder(
     machine: type[MountAndFolder],
 ) -> None:
     """Some hundred operations, with commits between; everything is compared after each."""
-    run_state_machine_as_test(machine, settings=drawn(25, 40))
-    assert machine.done > 200
+    run_state_machine_as_test(machine, settings=drawn(15, 40))
+    assert machine.done > 150
 
 
 def test_a_difference_is_found_and_shrunk_to_the_steps_that_matter(machine: type[MountAndFolder]) -> None:

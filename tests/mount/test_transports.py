@@ -8,7 +8,9 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +21,12 @@ from pfsfuse.errors import ConflictError, InvalidNameError
 from pfsfuse.mount.mountpoint import FUSE_KIND, find_mount, mount_kind
 from pfsfuse.mount.transports import TRANSPORTS, open_transport
 from pfsfuse.versions.owner import NoOpenCommitError
+from tests.support.builders import ref
 from tests.support.mounting import Mounted, mounted
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(60)]
+
+_MKDIR = "import os, signal, sys; signal.signal(signal.SIGUSR1, lambda *_: None); os.mkdir(sys.argv[1])"
 
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 
@@ -264,7 +269,57 @@ def test_a_program_that_is_killed_while_its_request_waits_disturbs_nobody(
     assert b"works" == (place / "after").read_bytes()
 
 
+def test_who_is_killed_while_waiting_for_a_finish_does_not_wait_any_longer() -> None:
+    """Another process holds the commit, so a change waits; a signal that kills nobody waits, too."""
+    with mounted(autocommit_s=-1, transport="direct") as mount:
+        (mount.repo() / "f").write_bytes(b"1")
+        with mount.client() as holder:
+            holder.hold([ref()])
+            process = subprocess.Popen([sys.executable, "-c", _MKDIR, mount.master() / "new"])
+            while (
+                "fuse" not in (wait := Path(f"/proc/{process.pid}/wchan").read_text())
+                and "request" not in wait
+            ):
+                time.sleep(0.01)
+            process.send_signal(signal.SIGUSR1)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.3)
+            process.kill()
+            process.wait(10)
+            holder.release()
+
+        assert ["f"] == os.listdir(mount.master())
+
+
 def test_a_transport_that_is_not_known_is_refused() -> None:
     """The message names those that there are."""
     with pytest.raises(InvalidNameError, match="pyfuse3, direct"):
         open_transport("carrier-pigeon")
+
+
+def test_bytes_that_the_kernel_got_unasked_are_those_of_the_file(mount: Mounted, place: Path) -> None:
+    """Committed, read, changed, committed again, read by two; then read while it is open for writing."""
+    sizes = [1, 511, 513, 4095, 4096, 4097, 60_000]
+    before = {f"f{size}": os.urandom(size) for size in sizes}
+    for name, data in before.items():
+        (place / name).write_bytes(data)
+    mount.finish()
+    mount.restart()
+    assert before == {name: (place / name).read_bytes() for name in before}
+
+    for name in before:
+        with open(place / name, "ab") as file:
+            file.write(b"more")
+    after = {name: data + b"more" for name, data in before.items()}
+    assert after == {name: (place / name).read_bytes() for name in before}
+    mount.finish()
+
+    for name in before:
+        with (
+            open(place / name, "rb") as one,
+            open(place / name, "rb") as other,
+            open(place / name, "ab") as more,
+        ):
+            more.write(b"!")
+            more.flush()
+            assert after[name] + b"!" == one.read() == other.read()

@@ -77,7 +77,7 @@ def kill_mount(up: Up) -> Identity:
 def test_a_container_that_binds_the_parent_folder_sees_the_mount_that_comes_back(
     up: Up, base_image: str, run_dir: Path
 ) -> None:
-    """The container is there all the time; the mount process is killed twice."""
+    """The container is there all the time; the mount process is killed."""
     assert 0 == up.up().code
     mounted = find_mount(up.point.parent)
     assert mounted is not None

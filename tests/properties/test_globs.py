@@ -181,7 +181,7 @@ parts = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(runs(parts), st.lists(st.text(LETTERS, max_size=6), min_size=1, max_size=5))
 def test_a_matcher_finds_what_trying_everything_finds(pattern: Parts, texts: list[str]) -> None:
     """
@@ -201,7 +201,7 @@ names = st.text("ab-", min_size=1, max_size=2)
 trees_of_paths = st.sets(st.lists(names, min_size=1, max_size=3).map("/".join), min_size=1, max_size=12)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(trees_of_paths, runs(parts))
 def test_a_walk_finds_what_matching_every_path_finds(files: set[str], pattern: Parts) -> None:
     """

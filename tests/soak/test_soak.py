@@ -19,7 +19,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.support.machine import MountAndFolder
 from tests.support.mounting import Mounted, mounted
 
-MINUTES = float(os.environ.get("PFS_SOAK_MINUTES", "0.1"))
+MINUTES = float(os.environ.get("PFS_SOAK_MINUTES", "0.03"))
 SEED = int(os.environ.get("PFS_SOAK_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(int(MINUTES * 60) + 900)]
@@ -47,7 +47,7 @@ def test_the_mount_is_like_a_folder_for_a_long_time_and_its_memory_is_flat(tmp_p
             chosen = settings(
                 database=None,
                 deadline=None,
-                max_examples=20,
+                max_examples=20 if MINUTES > 1 else 5,
                 stateful_step_count=50,
                 suppress_health_check=list(HealthCheck),
                 print_blob=True,

@@ -49,6 +49,8 @@ class Kept(msgspec.Struct, frozen=True):
     """Repos that were deleted."""
     documents: dict[str, str] = {}
     """Key → value, both in base64."""
+    purged: list[str] = []
+    """Bytes (base64) that must be nowhere in the packs."""
 
 
 class Disk(Protocol):
@@ -66,6 +68,8 @@ class Ledger:
         """What each repo may come to have, commit after commit."""
         self.written: dict[str, dict[str, set[bytes]]] = {}
         """Repo → path → everything that the file in the open commit has ever been, closed or synced."""
+        self.together: list[set[str]] = []
+        """Repos that are made in one transaction: all are there, or none."""
         self._kept = Kept()
 
     def repo(self, name: str) -> None:
@@ -123,6 +127,10 @@ class Ledger:
         coded = {base64.b64encode(key).decode(): base64.b64encode(value).decode()}
         self._acknowledge(documents={**self._kept.documents, **coded})
 
+    def purged(self, data: bytes) -> None:
+        """These bytes, of a file that was stored raw, are gone for good."""
+        self._acknowledge(purged=[*self._kept.purged, base64.b64encode(data).decode()])
+
     def _acknowledge(self, **what: object) -> None:
         self._kept = msgspec.structs.replace(self._kept, **what)
         self._disk.mark(msgspec.json.encode(self._kept).decode())
@@ -172,6 +180,10 @@ def _check(world: World, ledger: Ledger, kept: Kept) -> None:
         least = kept.commits.get(repo, 0)
         assert least <= len(found), f"{repo}: {len(found)} commits, {least} were acknowledged"
         assert wanted[: len(found)] == found, f"{repo}: a commit has other files than it was given"
+    assert all(there & made in (set(), made) for made in ledger.together)
+    for coded in kept.purged:
+        data = base64.b64decode(coded)
+        assert not any(data in pack.read_bytes() for pack in (world.root / "packs").iterdir())
     _check_open(world, ledger, kept)
     with world.store.read() as txn:
         for key, value in kept.documents.items():

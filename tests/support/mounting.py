@@ -1,7 +1,7 @@
 """
 A mount in a process of its own, without a runner, for tests of the mount itself.
 
-As a program (`python -m tests.support.mounting <store> <point> <autocommit> <traps> <transport> <xattrs>`) it
+As a program (`python -m tests.support.mounting <store> <point> <autocommit> <traps> <transport> <xattrs> <inodes>`) it
 serves the mount.  A *trap* is a file that a test puts into the folder `traps`: while there is a file `write`
 there, the vfs method `write` raises what the file names.  That is how tests make handlers fail
 without anything of ours that would have to know of them.
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from pfsfuse.mount.client import MountClient
+from pfsfuse.mount.mount import MOST_INODES
 from pfsfuse.mount.mountpoint import mount_kind
 from pfsfuse.mount.transports import DEFAULT
 from pfsfuse.versions.branches import branch as find_branch
@@ -59,6 +60,7 @@ class Mounted:
         folder: Path | None = None,
         transport: str | None = None,
         xattrs: bool = False,
+        most_inodes: int | None = None,
     ) -> None:
         """
         *store* is where the store is to be, if not in a folder of this mount's own.
@@ -75,6 +77,7 @@ class Mounted:
         self.traps.mkdir()
         self.autocommit_s = autocommit_s
         self.xattrs = xattrs
+        self.most_inodes = most_inodes or MOST_INODES
         self.world = World(store or self.folder / "store")
         poke_after_writes(self.world.store)
         self.process: subprocess.Popen[bytes] | None = None
@@ -86,7 +89,7 @@ class Mounted:
     def start(self) -> None:
         """Mount; return when the mount point can be used."""
         arguments = [self.world.root, self.point, str(self.autocommit_s), self.traps]
-        arguments += [self.transport, str(self.xattrs)]
+        arguments += [self.transport, str(self.xattrs), str(self.most_inodes)]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.mounting", *map(os.fspath, arguments)],
@@ -245,9 +248,17 @@ def mounted(
     limit_s: float = 100.0,
     transport: str | None = None,
     xattrs: bool = False,
+    most_inodes: int | None = None,
 ) -> Iterator[Mounted]:
     """A mount that is gone at the end, with all that belongs to it."""
-    made = Mounted(autocommit_s=autocommit_s, store=store, folder=folder, transport=transport, xattrs=xattrs)
+    made = Mounted(
+        autocommit_s=autocommit_s,
+        store=store,
+        folder=folder,
+        transport=transport,
+        xattrs=xattrs,
+        most_inodes=most_inodes,
+    )
     try:
         made.start()
         with made.watched(limit_s):
@@ -265,11 +276,16 @@ def _serve() -> None:
     from pfsfuse.mount.mount import Mount
     from pfsfuse.store.store import Store
 
-    root, point, autocommit_s, traps, transport, xattrs = sys.argv[1:]
+    root, point, autocommit_s, traps, transport, xattrs, most_inodes = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     store = Store(Path(root))
     mount = Mount(
-        store, Path(point), autocommit_s=float(autocommit_s), transport=transport, xattrs=xattrs == "True"
+        store,
+        Path(point),
+        autocommit_s=float(autocommit_s),
+        transport=transport,
+        xattrs=xattrs == "True",
+        most_inodes=int(most_inodes),
     )
     _set_traps(mount, Path(traps))
 

@@ -12,6 +12,7 @@ import contextlib
 import io
 import os
 import random
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from runner.cli.session import ROOT_VARIABLE
 from runner.jobs.records import job_key, jobs
 from runner.jobs.triggers import trigger_change
 from tests.support.builders import World
+from tests.support.commands import PfsProcess
 from tests.support.ledger import Ledger
 from tests.support.mounting import mounted
 from tests.support.versions import Versions
@@ -259,6 +261,57 @@ def collect_garbage(store: Path, ledger: Ledger, draw: random.Random) -> None:
             pfs(store, "gc")
 
 
+def from_other_stores(store: Path, ledger: Ledger, draw: random.Random) -> None:
+    """A repo is restored from a dump and continued by a second one; another is copied; both come whole or not."""
+    other = store.parent.parent / "other"
+    source = store.parent.parent / "one"
+    here, there = PfsProcess(store), PfsProcess(other)
+    content: dict[str, bytes] = {}
+    for repo in ("dumped", "copied"):
+        ledger.repo(repo)
+        pfs(other, "create", "repo", repo)
+    for number in range(2):
+        source.write_bytes(data := draw.randbytes(150_000))
+        content[f"f{number}"] = data
+        for repo in ("dumped", "copied"):
+            pfs(other, "put", "file", f"{repo}@master:/f{number}", "-f", source)
+            ledger.intends(repo, content)
+        stream = subprocess.run(
+            there.command("dump", "dumped"), env=there.environment, capture_output=True, check=True
+        ).stdout
+        here.ok("restore", input=stream)
+        ledger.committed("dumped")
+        pfs(other, "copy", "repo", "copied", store)
+        ledger.committed("copied")
+
+
+def transactions_and_purges(store: Path, ledger: Ledger, draw: random.Random) -> None:
+    """Two repos are made in one transaction; a file is taken out of the history of one."""
+    source = store.parent.parent / "one"
+    with small_packs(100_000):
+        ledger.repo("first")
+        ledger.repo("second")
+        ledger.together.append({"first", "second"})
+        pfs(store, "start", "transaction")
+        pfs(store, "create", "repo", "first")
+        pfs(store, "create", "repo", "second")
+        pfs(store, "finish", "transaction")
+        ledger.made("first")
+        ledger.made("second")
+
+        pfs(store, "create", "repo", "people")
+        secret = draw.randbytes(5_000)
+        for name, data in (("secret", secret), ("other", draw.randbytes(120_000))):
+            source.write_bytes(data)
+            pfs(store, "put", "file", f"people@master:/{name}", "-f", source)
+        pfs(store, "purge", "people:/secret", "--yes")
+        ledger.purged(secret)
+        ledger.intends("second", content := {"f": draw.randbytes(70_000)})
+        source.write_bytes(content["f"])
+        pfs(store, "put", "file", "second@master:/f", "-f", source)
+        ledger.committed("second")
+
+
 WORKLOADS: list[Workload] = [
     put_files,
     open_commit,
@@ -267,6 +320,8 @@ WORKLOADS: list[Workload] = [
     records_of_jobs,
     rebuild_the_index,
     collect_garbage,
+    from_other_stores,
+    transactions_and_purges,
 ]
 
 

@@ -111,7 +111,7 @@ def _compare(client: Client, base: Path, cache: Path, *, verbose: bool) -> int:
             plain.outcomes["the client"] = str(error)
     with timed(seconds, "mount"):
         try:
-            with mounted_side(base, cache, client.name) as side:
+            with mounted_side(base, cache, client.name, client.options) as side:
                 client.run(side, mount)
         except ClientError as error:
             mount.outcomes["the mount and its store afterwards"] = str(error)

@@ -73,6 +73,8 @@ class Client:
     run: Callable[[Side, Checks], None]
     prepare: Callable[[Path], None] = lambda _cache: None
     """Make ready in the cache what both sides need."""
+    options: tuple[str, ...] = ()
+    """Options of the mount."""
     known: Mapping[str, str] = field(default_factory=dict)
     """Checks that cannot pass on the mount → the reason, which docs/posix.md has too."""
 

@@ -58,6 +58,8 @@ class Later:
     """An answer that has to be waited for."""
 
     work: Awaitable[Buffer]
+    is_change: bool = False
+    """Waits until it may begin, and then for nothing: until then it may be given up."""
 
 
 class Nothing:
@@ -126,7 +128,7 @@ class Dispatch:
         """Do a change: on the spot where nothing has to be waited for."""
         if self._do.is_ready(ino):
             return encode(at_once(work))
-        return Later(_encoded(work, encode))
+        return Later(_encoded(work, encode), is_change=True)
 
     # Names
 
@@ -280,7 +282,7 @@ class Dispatch:
         data = body[p.WRITE_IN.size : p.WRITE_IN.size + size]
         if self._do.is_ready(head.ino):
             return _written(at_once(self._do.write(fh, offset, data)))
-        return Later(_encoded(self._do.write(fh, offset, bytes(data)), _written))
+        return Later(_encoded(self._do.write(fh, offset, bytes(data)), _written), is_change=True)
 
     def _flush(self, head: Head, body: memoryview) -> Answer:
         self._do.flush(p.FH_IN.unpack_from(body)[0])

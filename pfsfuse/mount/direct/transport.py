@@ -13,19 +13,20 @@ something gets a task of its own.
 
 from __future__ import annotations
 
+import errno
 import logging
-import select
 import time
-from collections.abc import Awaitable
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
 from ..errnos import number_for
 from ..requests import Requests
+from ..writers import is_being_killed
 from . import protocol as p
 from .device import Buffer, Device, open_device
-from .dispatch import NOTHING, Dispatch, Head, Later, Nothing, unknown
+from .dispatch import Dispatch, Head, Later, Nothing, unknown
 from .notify import DirectKernel
 from .protocol import Init, Op
 
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _SLICE_S = 0.0005
 _LINGER_MS = 1
+_LOOK_AGAIN_S = 0.2
 
 _MAX_BACKGROUND = 64
 """Requests that the kernel sends ahead: read-ahead, write-back, RELEASE."""
@@ -54,6 +56,15 @@ _WANTED = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request that has a task of its own."""
+
+    scope: trio.CancelScope
+    pid: int
+    """Of who asked; 0 if it is not to be given up."""
+
+
 class DirectTransport:
     """The life of a connection to the kernel."""
 
@@ -62,7 +73,7 @@ class DirectTransport:
         self._device: Device | None = None
         self._dispatch: Dispatch | None = None
         self._scope = trio.CancelScope()
-        self._waiting: dict[int, trio.CancelScope] = {}
+        self._waiting: dict[int, _Waiting] = {}
         """Requests that have a task of their own, by their number."""
 
     def mount(self, point: Path, requests: Requests, *, source: str, subtype: str) -> None:
@@ -101,17 +112,12 @@ class DirectTransport:
             length = device.receive()
             if length is None:
                 # Who waits in a task of its own waits for the event loop.
-                if self._waiting or not self._linger(device):
+                if self._waiting or not device.linger(_LINGER_MS):
                     return True
                 continue
             self._do(device, nursery, length)
             if time.monotonic() > until:
                 return False
-
-    @staticmethod
-    def _linger(device: Device) -> bool:
-        ready, _, _ = select.select([device.fd], [], [], _LINGER_MS / 1000)
-        return bool(ready)
 
     def _do(self, device: Device, nursery: trio.Nursery, length: int) -> None:
         """Do the request in the device's buffer."""
@@ -122,26 +128,29 @@ class DirectTransport:
             if head.operation == Op.INIT:
                 answer: Buffer | Later | Nothing = self._init(body)
             elif head.operation == Op.INTERRUPT:
-                answer = self._interrupt(body)
+                nursery.start_soon(self._interrupted, *p.INTERRUPT_IN.unpack_from(body))
+                return
             else:
                 answer = self._dispatch.handlers.get(head.operation, unknown)(head, body)
         except Exception as error:  # noqa: BLE001 - the one place where all that goes wrong becomes a number
             self._refuse(device, head, error)
             return
         if isinstance(answer, Later):
-            nursery.start_soon(self._finish_later, device, head, answer.work)
+            nursery.start_soon(self._finish_later, device, head, answer)
         elif not isinstance(answer, Nothing):
             device.answer(head.unique, answer)
 
-    async def _finish_later(self, device: Device, head: Head, work: Awaitable[Buffer]) -> None:
+    async def _finish_later(self, device: Device, head: Head, later: Later) -> None:
         with trio.CancelScope() as scope:
-            self._waiting[head.unique] = scope
+            self._waiting[head.unique] = _Waiting(scope, head.pid if later.is_change else 0)
             try:
-                device.answer(head.unique, await work)
+                device.answer(head.unique, await later.work)
             except Exception as error:  # noqa: BLE001 - see `_do`
                 self._refuse(device, head, error)
             finally:
                 del self._waiting[head.unique]
+        if scope.cancelled_caught:
+            device.refuse(head.unique, errno.EINTR)
 
     @staticmethod
     def _refuse(device: Device, head: Head, error: Exception) -> None:
@@ -162,5 +171,15 @@ class DirectTransport:
             p.MAX_WRITE, 1, p.MAX_PAGES, 0, 0,
         )  # fmt: skip
 
-    def _interrupt(self, body: memoryview) -> Nothing:
-        return NOTHING
+    async def _interrupted(self, unique: int) -> None:
+        """
+        Let a program go that is killed while it waits for the answer to a request.
+
+        Other signals wait: on a disk nobody gets EINTR from mkdir(2), and few programs know it.  The
+        kernel tells of the first signal only, and that may not be the one that kills.
+        """
+        while (waiting := self._waiting.get(unique)) is not None and waiting.pid:
+            if is_being_killed(waiting.pid):
+                waiting.scope.cancel()
+                return
+            await trio.sleep(_LOOK_AGAIN_S)

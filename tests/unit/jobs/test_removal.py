@@ -14,9 +14,12 @@ from pfsfuse.versions import fsck
 from pfsfuse.versions.branches import branch
 from pfsfuse.versions.commits import find_commit
 from pfsfuse.versions.model import Commit, CommitRef
+from pfsfuse.versions.repos import delete_repo
+from pfsfuse.versions.wiring import make_branch
 from runner.jobs.execution import JobGoneError, finish_job, open_output
-from runner.jobs.model import JobRecord
+from runner.jobs.model import JobRecord, JobState
 from runner.jobs.parents import find_parent
+from runner.jobs.records import change as change_record
 from runner.jobs.records import jobs, pending_jobs, work_of
 from runner.jobs.removal import (
     CommitNeededError,
@@ -28,6 +31,7 @@ from runner.jobs.removal import (
 )
 from runner.jobs.scheduler import inputs_state
 from runner.jobs.triggers import trigger_change
+from tests.support.builders import ref
 from tests.support.system import reads
 from tests.support.versions import Versions
 
@@ -224,3 +228,48 @@ def test_jobs_that_are_not_done_are_told_from_those_that_are(chain: Versions) ->
         assert {"second@" + bad.id.hex(), *(job.name for job in waiting)} == {
             job.name for job in pending_jobs(txn)
         }
+
+
+def test_a_job_whose_input_is_gone_leaves_an_output_that_names_only_what_is_there(versions: Versions) -> None:
+    """
+    One of two input repos is deleted by force while the job waits.
+    """
+    for name in ("data", "other"):
+        versions.repo(name)
+    versions.pipeline("both", [reads("data"), reads("other")])
+    work_through(versions, "other")
+    made, (job,) = change(versions)
+    with versions.store.write() as txn:
+        delete_repo(txn, "other", force=True)
+    with versions.store.read() as txn:
+        _, broken = inputs_state(txn, job)
+
+    finish_job(versions.store, change_record(job, state=JobState.UNRUNNABLE, reason=broken), None)
+
+    assert "was deleted" in broken
+    with versions.store.read() as txn:
+        output = find_commit(txn, RepoName("both"), made.id)
+    assert output is not None
+    assert (made.ref,) == output.provenance
+    assert is_sound(versions)
+
+
+def test_a_job_behind_a_propagated_branch_says_that_what_that_is_made_from_failed(versions: Versions) -> None:
+    """
+    data → first (a pipeline, which fails) → marks (propagated) → second (a pipeline).
+    """
+    versions.repo("data")
+    versions.pipeline("first", [reads("data")])
+    versions.repo("marks")
+    with versions.store.write() as txn:
+        make_branch(txn, ref("marks"), provenance=[ref("first")])
+    versions.pipeline("second", [reads("marks")])
+    _, (first, second) = change(versions)
+
+    versions.end(first, reason="exit code 1")
+
+    with versions.store.read() as txn:
+        (wanted,) = second.inputs
+        assert (False, f"its input {wanted.ref} was not made: what it is made from failed") == inputs_state(
+            txn, second
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from pfsfuse.errors import InvalidNameError
@@ -159,3 +160,30 @@ def test_a_triggered_branch_starts_jobs_with_the_id_of_the_commit(versions: Vers
     assert [[], [(made[1][0], {"data": made[1][0]})], [], [(made[3][0], {"data": made[3][0]})]] == [
         jobs for _, jobs in made
     ]
+
+
+def test_what_a_job_made_can_move_a_branch_that_others_read(versions: Versions) -> None:
+    """
+    The second pipeline reads a branch that takes over every second output of the first.
+    """
+    versions.repo("data")
+    versions.pipeline("first", [{"repo": {"name": "data"}}])
+    release = CreateBranch(ref("first", "release"), trigger=Trigger(BranchName("master"), commits=2))
+    transactions.batch(versions.store, versions.trees, [release])
+    (second,) = load_pipelines(
+        '{"pipeline": {"name": "second"}, "transform": {"image": "none", "cmd": ["true"]},'
+        ' "inputs": [{"repo": {"name": "first"}}]}'
+    )
+    # Specifications of the 1.0 era cannot say so yet.
+    of_branch = msgspec.structs.replace(second.inputs[0], branch="release")
+    do(versions, [creating(msgspec.structs.replace(second, inputs=(of_branch,)))])
+    ids = []
+    made = []
+    with Listener(versions.store) as listener:
+        for _ in range(3):
+            ids.append(versions.commit("data").id)
+            (job,) = jobs_of(versions, listener)
+            versions.end(job)
+            made.append([(each.pipeline, each.id) for each in jobs_of(versions, listener)])
+
+    assert [[], [("second", ids[1])], []] == made

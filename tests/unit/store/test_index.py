@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,3 +165,18 @@ def test_an_error_of_lmdb_in_a_reader_is_a_store_error(index: Index) -> None:
     """LMDB finds a damaged page."""
     with pytest.raises(StoreError), index.read():
         raise lmdb.CorruptedError
+
+
+def test_times_of_records_go_on_when_the_clock_goes_back(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock is set back by a day; it catches up later."""
+    clock = [1_000, 500, 500, 2_000]
+    monkeypatch.setattr(time, "time_ns", lambda: clock.pop(0))
+
+    with index.write() as txn:
+        first = [txn.now_ns(), txn.now_ns()]
+    with index.write() as txn:
+        second = [txn.now_ns(), txn.now_ns()]
+
+    assert [1_000, 1_001, 1_002, 2_000] == [*first, *second]

@@ -116,6 +116,34 @@ def test_a_pack_with_records_behind_damage_is_never_cut(writer: PackWriter) -> N
     assert [b"still here"] == payloads(writer.pack, after)
 
 
+def test_records_behind_a_gap_are_cut_off_if_nothing_refers_to_them(writer: PackWriter) -> None:
+    """A power cut took the middle of what was not synced, and left its end."""
+    durable = append(writer, b"durable")
+    lost = append(writer, b"x" * 100)
+    append(writer, b"never synced")
+    writer.close()
+    flip(writer.path, lost.offset + 3)
+
+    again = PackWriter(writer.path.parent, 1, STORE, durable_end=lambda: durable.offset + durable.stored)
+    append(again, b"next")
+    again.close()
+
+    assert [b"durable", b"next"] == payloads(writer.pack)
+
+
+def test_damage_of_what_something_refers_to_is_never_cut_off_not_even_at_the_end(writer: PackWriter) -> None:
+    """A bit flips in the last record, which is in the index."""
+    last = append(writer, b"x" * 100)
+    writer.close()
+    flip(writer.path, last.offset + 3)
+    before = writer.path.read_bytes()
+
+    with pytest.raises(DamagedPackError):
+        PackWriter(writer.path.parent, 1, STORE, durable_end=lambda: last.offset + last.stored)
+
+    assert before == writer.path.read_bytes()
+
+
 def test_a_writer_with_a_checkpoint_reads_only_what_is_behind_it(writer: PackWriter) -> None:
     """An earlier writer made two records durable; the second of two more is torn, and the first damaged."""
     damaged = append(writer, b"x" * 100)

@@ -33,17 +33,11 @@ from pfsfuse.versions.commits import (
     start_commit,
 )
 from pfsfuse.versions.model import Branch, BranchRef, Commit, Origin
+from pfsfuse.versions.moves import last_move, moves_of
 from pfsfuse.versions.propagation import propagate
 from pfsfuse.versions.rebuild import rebuild_index
 from pfsfuse.versions.sets import commit_set, commits_of_set
-from pfsfuse.versions.wiring import (
-    MadeByPipelineError,
-    change_provenance,
-    last_move,
-    make_branch,
-    moves_of,
-    set_head,
-)
+from pfsfuse.versions.wiring import MadeByPipelineError, change_provenance, make_branch, set_head
 from tests.support.builders import World, ref
 
 

@@ -539,6 +539,30 @@ def test_taking_one_commit_away_costs_what_it_changes(world: World) -> None:
     assert sum(read.values()) < 40
 
 
+def test_a_commit_and_the_names_of_others_cost_what_they_touch_however_long_the_history(world: World) -> None:
+    """
+    a → b with 1,000 commits each: one more, and the alias of an old one, read a handful of records.
+    """
+    tree = world.tree({"a": b"1"})
+    world.repo("a")
+    world.repo("x")
+    made_from(world, "b", "a", "x")
+    made: list[Commit] = []
+    with world.store.write() as txn:
+        for _ in range(1000):
+            made.append(start_commit(txn, RepoName("a"), "master"))
+            finish_commit(txn, made[-1].ref, tree)
+    change = world.commit({"y": b"1"}, repo="x").id
+
+    with world.store.write() as txn:
+        read = _count_reads(txn)
+        finish_commit(txn, start_commit(txn, RepoName("a"), "master").ref, tree)
+        assert made[-1].id == resolve(txn, RepoName("a"), change.hex()).id
+        set_head(txn, ref("a"), made[500].id)
+
+    assert sum(read.values()) < 80
+
+
 def _count_reads(txn: object) -> dict[str, int]:
     """Count the records that a transaction reads from here on."""
     counts = {"get": 0, "scan": 0}

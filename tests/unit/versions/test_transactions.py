@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import msgspec
@@ -175,6 +176,26 @@ def test_transactions_are_deleted_one_by_one_or_all(world: World) -> None:
     assert [] == names(world)
     with pytest.raises(TransactionNotFoundError):
         transactions.delete(world.store, first.id)
+
+
+def test_requests_that_are_added_at_once_are_all_there(batch: Batch) -> None:
+    """
+    Several programs of one person add to the same transaction.
+    """
+
+    def add(letter: str) -> None:
+        for number in range(4):
+            batch.add(repo(f"{letter}{number}"))
+
+    threads = [threading.Thread(target=add, args=(letter,)) for letter in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert 16 == len(batch.record.requests) == len(batch.record.responses)
+    batch.finish()
+    assert sorted(f"{letter}{number}" for letter in "abcd" for number in range(4)) == names(batch.world)
 
 
 # What can be asked

@@ -21,7 +21,10 @@ from pfsfuse.versions.branches import (
 )
 from pfsfuse.versions.commits import finish_commit, start_commit
 from pfsfuse.versions.model import Branch, Commit, Trigger, branch_key, encode
+from pfsfuse.versions.moves import moves_of
+from pfsfuse.versions.removal import drop_set
 from pfsfuse.versions.triggers import InvalidTriggerError, set_trigger
+from pfsfuse.versions.wiring import make_branch
 from tests.support.builders import World, ref
 
 SECOND = 1_000_000_000
@@ -55,6 +58,11 @@ class Repo:
     def head(self, name: str = "master") -> CommitId | None:
         with self.world.store.read() as txn:
             return branch(txn, self.name, name).head
+
+    def moved_by(self, commit: Commit) -> list[tuple[str, CommitId | None]]:
+        """Return which branches a commit moved, and where they were before."""
+        with self.world.store.read() as txn:
+            return [(move.branch, move.before) for move in moves_of(txn, commit.id)]
 
     def fires(self, sizes: Sequence[int], *, name: str = "master") -> list[bool]:
         """Make commits of these sizes and say which of them moved the branch."""
@@ -150,20 +158,59 @@ def test_triggers_make_chains(repo: Repo) -> None:
 
     moved = [repo.commit(50, branch="a") for _ in range(4)]
 
-    assert [(), ("b",), (), ("b", "c")] == [each.triggered for each in moved]
+    names = [[name for name, _ in repo.moved_by(each)] for each in moved]
+    assert [[], ["b"], [], ["b", "c"]] == names
     assert [moved[3].id, moved[3].id, None] == [repo.head(name) for name in "bcd"]
 
 
 def test_a_moved_branch_has_the_very_commit(repo: Repo) -> None:
     """
-    No new commit is made, and the commit says what it moved.
+    No new commit is made; the move says where the branch was before.
     """
     repo.trigger("master", commits=1)
+    first = repo.commit()
 
     made = repo.commit()
 
     assert made.id == repo.head("master") == repo.head("staging")
-    assert ("staging", ("master",)) == (made.branch, made.triggered)
+    assert "staging" == made.branch
+    assert [("master", first.id)] == repo.moved_by(made)
+
+
+def test_a_branch_goes_back_when_the_commit_that_moved_it_is_dropped(repo: Repo) -> None:
+    """
+    To where it was, not to a commit of the source on which it never stood.
+    """
+    repo.trigger("master", commits=2)
+    made = [repo.commit() for _ in range(4)]
+    assert made[3].id == repo.head()
+
+    with repo.world.store.write() as txn:
+        drop_set(txn, made[3].id)
+
+    assert [made[1].id, made[2].id] == [repo.head("master"), repo.head("staging")]
+    assert [] == repo.moved_by(made[3])
+
+
+def test_a_commit_that_was_propagated_fires_and_what_moves_is_propagated(repo: Repo) -> None:
+    """
+    A branch made from another repo is a source; something is made from the branch that follows it.
+    """
+    repo.world.repo("input")
+    with repo.world.store.write() as txn:
+        make_branch(txn, ref(branch="staging"), provenance=[ref("input")])
+    repo.trigger("master", commits=1)
+    repo.world.repo("output")
+    with repo.world.store.write() as txn:
+        make_branch(txn, ref("output"), provenance=[ref()])
+
+    made = repo.world.commit({"a": b"1"}, repo="input")
+
+    with repo.world.store.read() as txn:
+        heads = [
+            branch(txn, each.repo, each.branch).head for each in (ref(branch="staging"), ref(), ref("output"))
+        ]
+    assert [made.id] * 3 == [CommitId(head or b"") for head in heads]
 
 
 def test_moving_the_source_fires_nothing(repo: Repo) -> None:
