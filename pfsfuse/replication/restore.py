@@ -34,7 +34,6 @@ from .install import (
 from .messages import Count, Header, RepoBegin
 from .objects import Whole
 
-
 _FLUSH_BYTES = 64 << 20
 
 
