@@ -210,6 +210,11 @@ def lock(label: str, operation: int) -> None:
     fcntl.flock(_descriptors[label], operation)
 
 
+def range_lock(label: str, operation: int, start: int, length: int) -> None:
+    """fcntl(2) with F_SETLK: *operation* is LOCK_SH, LOCK_EX or LOCK_UN, with LOCK_NB."""
+    fcntl.lockf(_descriptors[label], operation, length, start)
+
+
 def umask(mask: int) -> None:
     os.umask(mask)
 
@@ -275,7 +280,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
                 fallocate,
                 mapped,
             ),
-            *(lock, umask, bad_address),
+            *(lock, range_lock, umask, bad_address),
         )
     },
 }

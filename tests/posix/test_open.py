@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from itertools import product
@@ -272,6 +273,64 @@ def _descriptors() -> Iterator[Case]:
     )
 
 
+def _locks() -> Iterator[Case]:
+    """flock(2) and fcntl(2), among processes of several users."""
+    shared, exclusive = fcntl.LOCK_SH | fcntl.LOCK_NB, fcntl.LOCK_EX | fcntl.LOCK_NB
+    opened = [
+        root("open", "x", os.O_CREAT | os.O_RDWR, 0o666, "f"),
+        root("chmod", "x", 0o666),
+        *[by(user, "open", "x", os.O_RDWR, 0, "f") for user in ("ann", "bob")],
+    ]
+    closed = [by(user, "close", "f") for user in ("root", "ann", "bob")]
+    for one, other in product((shared, exclusive), repeat=2):
+        both = "ok" if one == other == shared else "EAGAIN"
+        yield Case(
+            f"flock {one} and {other}",
+            [
+                *opened,
+                by("ann", "lock", "f", one).gives("ok"),
+                by("bob", "lock", "f", other).gives(both),
+                by("ann", "lock", "f", fcntl.LOCK_UN).gives("ok"),
+                by("bob", "lock", "f", other).gives("ok"),
+                *closed,
+            ],
+        )
+        yield Case(
+            f"fcntl {one} and {other}",
+            [
+                *opened,
+                by("ann", "range_lock", "f", one, 10, 10).gives("ok"),
+                by("bob", "range_lock", "f", other, 20, 10).gives("ok"),
+                by("bob", "range_lock", "f", other, 15, 10).gives(both),
+                by("ann", "range_lock", "f", fcntl.LOCK_UN, 0, 0).gives("ok"),
+                by("bob", "range_lock", "f", other, 15, 10).gives("ok"),
+                *closed,
+            ],
+        )
+
+
+def _what_the_mount_lacks() -> Iterator[Case]:
+    """Pinned: docs/posix.md has the reasons.  EOPNOTSUPP is another name of ENOTSUP."""
+    yield Case("O_TMPFILE", [root("open", ".", os.O_TMPFILE | os.O_RDWR, 0o600)], differs={0: "ENOTSUP"})
+    yield Case(
+        "fallocate",
+        [*_opened(os.O_RDWR), root("fallocate", "f", 0, 0, 4096), root("close", "f")],
+        differs={1: "ENOTSUP"},
+    )
+    hole = [*_opened(os.O_RDWR), root("ftruncate", "f", 1 << 20), root("pwrite", "f", b"x", (1 << 20) - 1)]
+    yield Case(
+        "a hole is looked for",
+        [
+            *hole,
+            root("fsync", "f"),
+            root("lseek", "f", 0, os.SEEK_HOLE),
+            root("lseek", "f", 0, os.SEEK_DATA),
+            root("close", "f"),
+        ],
+        differs={4: 1 << 20, 5: 0},
+    )
+
+
 def _set_id_bits() -> Iterator[Case]:
     """What a write or a truncation takes from a file that runs as somebody else."""
     for mode, user in product((0o4755, 0o2755, 0o2745, 0o6777, 0o4644, 0o2644), ("root", "ann", "eve")):
@@ -315,6 +374,16 @@ def test_open_treats_kinds_of_files_as_a_plain_directory_does(sides: Sides) -> N
 def test_descriptors_do_what_they_do_in_a_plain_directory(sides: Sides) -> None:
     """Appending, holes, mappings, positions, times, set-user-ID bits."""
     assert sides.check(_descriptors()) + sides.check(_set_id_bits()) > 90
+
+
+def test_locks_exclude_each_other_as_in_a_plain_directory(sides: Sides) -> None:
+    """Of whole files and of ranges, shared and exclusive."""
+    assert sides.check(_locks()) == 8
+
+
+def test_what_the_mount_lacks_it_says(sides: Sides) -> None:
+    """Nameless files, fallocate, holes."""
+    assert sides.check(_what_the_mount_lacks()) == 3
 
 
 def test_open_refuses_bad_paths_as_in_a_plain_directory(sides: Sides) -> None:
