@@ -34,6 +34,8 @@ from .install import (
 from .messages import Count, Header, RepoBegin
 from .objects import Whole
 
+_FLUSH_BYTES = 64 << 20
+
 
 @dataclass
 class RestoreReport:
@@ -67,6 +69,7 @@ class Restore:
         self._whole: Whole
         """Tells what is here; while a stream is read."""
         self._unresolved = Unresolved()
+        self._unflushed = 0
         self._documents: list[tuple[bytes, bytes]] = []
         self.report = RestoreReport()
         """What was done so far, also after an error."""
@@ -131,6 +134,11 @@ class Restore:
 
     def _take_object(self, frame: Frame) -> None:
         self.report.objects += self._store.chunks.put_stored(frame.record, frame.payload)
+        self._unflushed += len(frame.payload)
+        if self._unflushed >= _FLUSH_BYTES:
+            # What is not in the index yet is known by this process alone, in memory.
+            self._store.flush()
+            self._unflushed = 0
 
     def _take_project(self, project: Project) -> None:
         with self._store.write() as txn:

@@ -100,6 +100,10 @@ _SEQUENCE = b"sequence"
 _CLOCK = b"clock"
 
 
+class IndexDamagedError(StoreError):
+    """The index is not what LMDB wrote; it can be made anew from the packs."""
+
+
 class ReadTxn:
     """A consistent view of all tables."""
 
@@ -150,6 +154,15 @@ class ReadTxn:
         """Return the number of keys in *table*."""
         entries: int = self._txn.stat(self._tables[table])["entries"]
         return entries
+
+    def check_order(self) -> None:
+        """IndexDamagedError unless every key stands where a look-up finds it; reads all of the index."""
+        for table in Table:
+            before = None
+            for key, value in self.scan(table):
+                if (before is not None and key <= before) or self.get(table, key) != value:
+                    raise IndexDamagedError(f"the key {key!r} of {table.label} is out of its place")
+                before = key
 
     def sequence(self) -> int:
         """Return the number of the newest batch; 0 in a new store."""
@@ -408,17 +421,17 @@ class Index:
                 table: self._env.open_db(table.label.encode(), create=not read_only) for table in Table
             }
         except lmdb.Error as error:
-            raise StoreError(
+            raise IndexDamagedError(
                 f"the index in {path} cannot be opened: {error}; `pfs fsck --rebuild-index` makes it anew"
             ) from error
 
     def _check_length(self) -> None:
-        """StoreError if the file was cut off: reading beyond its end would kill the process (SIGBUS)."""
+        """IndexDamagedError if the file was cut off: reading beyond its end would kill the process (SIGBUS)."""
         needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
         found = data_path(self.path).stat().st_size
         if found < needed:
             self._env.close()
-            raise StoreError(
+            raise IndexDamagedError(
                 f"the index in {self.path} has {found} bytes of {needed}; "
                 "`pfs fsck --rebuild-index` makes it anew"
             )
@@ -431,7 +444,7 @@ class Index:
             with self._env.begin() as txn:
                 yield ReadTxn(txn, self._tables)
         except lmdb.Error as error:
-            raise StoreError(
+            raise IndexDamagedError(
                 f"the index cannot be read: {error}; `pfs fsck --rebuild-index` makes it anew"
             ) from error
 
@@ -456,7 +469,7 @@ class Index:
             if self._is_disk_full():
                 # LMDB says EIO where a write was cut short, as it is when the last free block was taken.
                 raise OutOfSpaceError("the disk under the store is full; free space and retry") from error
-            raise StoreError(f"the index refused a write: {error}") from error
+            raise IndexDamagedError(f"the index refused a write: {error}") from error
 
     def _is_disk_full(self) -> bool:
         room = os.statvfs(self.path)

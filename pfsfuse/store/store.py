@@ -66,6 +66,10 @@ class UnknownFormatError(StoreError):
     """The directory was written by a version of pfs that this one does not understand."""
 
 
+class LostIndexError(StoreError):
+    """There are packs and no index."""
+
+
 class StoreInUseError(ConflictError):
     """Other processes have the store open, or one is rebuilding its index."""
 
@@ -287,7 +291,9 @@ def lock_store(root: Path, *, exclusive: bool) -> int:
 def _refuse_lost_index(root: Path) -> None:
     """An empty index beside packs would number batches and packs from the start, and ruin both."""
     if any((root / PACKS).iterdir()):
-        raise StoreError(f"the store in {root} has lost its index; `pfs fsck --rebuild-index` makes it anew")
+        raise LostIndexError(
+            f"the store in {root} has lost its index; `pfs fsck --rebuild-index` makes it anew"
+        )
 
 
 def _make_index(root: Path) -> None:

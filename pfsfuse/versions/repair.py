@@ -20,12 +20,12 @@ import msgspec
 from ..errors import StoreError
 from ..ids import CommitId
 from ..store.format_repair import mend_format
-from ..store.index import Table
+from ..store.index import IndexDamagedError, Table
 from ..store.packs import sync_folder
 from ..store.problems import Mending
 from ..store.rebuild import rebuild_store_index
 from ..store.repair import StoreRepair
-from ..store.store import Store, UnknownFormatError
+from ..store.store import LostIndexError, Store
 from ..trees.tree import Trees
 from .checks import read_records
 from .fsck import Report, examine
@@ -72,29 +72,25 @@ def repair(root: Path, *, dry_run: bool = False) -> RepairReport:
     report = RepairReport(mend_format(root, dry_run=dry_run))
     if report.mendings and dry_run:
         return report
-    store = _opened(root, report, dry_run=dry_run)
-    if store is None:
-        return report
     try:
-        _mend(store, report, dry_run=dry_run)
-    finally:
-        store.close()
+        _mend_all(root, report, dry_run=dry_run)
+    except (IndexDamagedError, LostIndexError) as error:
+        report.mendings.append(Mending("D1", f"the index was made anew from the packs: {error}"))
+        if not dry_run:
+            rebuilt = rebuild_store_index(root)
+            report.mendings += [Mending("D1", text) for text in rebuilt.damage]
+            _mend_all(root, report, dry_run=False)
     return report
 
 
-def _opened(root: Path, report: RepairReport, *, dry_run: bool) -> Store | None:
-    """Open the store, with a new index if the old one cannot be used."""
+def _mend_all(root: Path, report: RepairReport, *, dry_run: bool) -> None:
+    store = Store(root, alone=True)
     try:
-        return Store(root, alone=True)
-    except UnknownFormatError:
-        raise
-    except StoreError as error:
-        report.mendings.append(Mending("D1", f"the index was made anew from the packs: {error}"))
-    if dry_run:
-        return None
-    rebuilt = rebuild_store_index(root)
-    report.mendings += [Mending("D1", text) for text in rebuilt.damage]
-    return Store(root, alone=True)
+        with store.read() as txn:
+            txn.check_order()
+        _mend(store, report, dry_run=dry_run)
+    finally:
+        store.close()
 
 
 def _mend(store: Store, report: RepairReport, *, dry_run: bool) -> None:

@@ -25,10 +25,10 @@ from tests.support.mounting import Mounted, mounted
 
 from .conftest import kills
 
-pytestmark = [pytest.mark.mount, pytest.mark.timeout(600)]
-
 KILLS = kills(least=3, share=0.1)
 SEED = int(os.environ.get("PFS_CRASH_SEED", "20261120"))
+
+pytestmark = [pytest.mark.mount, pytest.mark.timeout(120 + 90 * KILLS)]
 
 AUTOCOMMIT_S = 0.3
 SIZES = [0, 100, 600, 5_000, 40_000, 200_000, 1_500_000]
@@ -70,7 +70,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def mount() -> Iterator[Mounted]:
     """A mount with a finished commit, which finishes copies by itself soon."""
-    with mounted(autocommit_s=AUTOCOMMIT_S) as made:
+    with mounted(autocommit_s=AUTOCOMMIT_S, limit_s=100 + 90 * KILLS) as made:
         master = made.repo()
         (master / "finished").write_bytes(b"finished" * 10_000)
         made.wait_for_commits(1)

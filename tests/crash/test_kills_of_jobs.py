@@ -21,10 +21,10 @@ from tests.support.system import System, method, reads
 
 from .conftest import kills
 
-pytestmark = [pytest.mark.mount, pytest.mark.podman, pytest.mark.timeout(600)]
-
 KILLS = kills(least=3, share=0.1)
 SEED = int(os.environ.get("PFS_CRASH_SEED", "20261120"))
+
+pytestmark = [pytest.mark.mount, pytest.mark.podman, pytest.mark.timeout(120 + 90 * KILLS)]
 
 FILES = 32
 SCRIPT = [

@@ -295,3 +295,31 @@ def test_a_transport_that_is_not_known_is_refused() -> None:
     """The message names those that there are."""
     with pytest.raises(InvalidNameError, match="pyfuse3, direct"):
         open_transport("carrier-pigeon")
+
+
+def test_bytes_that_the_kernel_got_unasked_are_those_of_the_file(mount: Mounted, place: Path) -> None:
+    """Committed, read, changed, committed again, read by two; then read while it is open for writing."""
+    sizes = [1, 511, 513, 4095, 4096, 4097, 60_000]
+    before = {f"f{size}": os.urandom(size) for size in sizes}
+    for name, data in before.items():
+        (place / name).write_bytes(data)
+    mount.finish()
+    mount.restart()
+    assert before == {name: (place / name).read_bytes() for name in before}
+
+    for name in before:
+        with open(place / name, "ab") as file:
+            file.write(b"more")
+    after = {name: data + b"more" for name, data in before.items()}
+    assert after == {name: (place / name).read_bytes() for name in before}
+    mount.finish()
+
+    for name in before:
+        with (
+            open(place / name, "rb") as one,
+            open(place / name, "rb") as other,
+            open(place / name, "ab") as more,
+        ):
+            more.write(b"!")
+            more.flush()
+            assert after[name] + b"!" == one.read() == other.read()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ class Device:
         self.point = point
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
         self._into = [self.buffer]
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
 
     def receive(self) -> int | None:
         """
@@ -55,6 +58,10 @@ class Device:
                 # The one who asked gave up before we took the request.
                 if error.errno not in (errno.ENOENT, errno.EINTR):
                     raise
+
+    def linger(self, most_ms: int) -> bool:
+        """Wait for a request, without the event loop; say whether there is one."""
+        return bool(self._poll.poll(most_ms))
 
     def answer(self, unique: int, payload: Buffer) -> None:
         length = len(payload)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 
 import trio
 
@@ -66,7 +67,9 @@ class DirectKernel:
         Does not block, so long as nobody has the inode open: only then may the kernel hold one of the
         pages until a request is answered.
         """
-        self._tell(Notify.STORE, STORE.pack(ino, 0, len(data), 0), data)
+        # What the kernel has no memory for, it asks for.
+        with suppress(OSError):
+            self._tell(Notify.STORE, STORE.pack(ino, 0, len(data), 0), data)
 
     def _tell(self, what: Notify, *parts: bytes) -> None:
         device = self.device

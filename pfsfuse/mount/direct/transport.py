@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import select
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,17 +112,12 @@ class DirectTransport:
             length = device.receive()
             if length is None:
                 # Who waits in a task of its own waits for the event loop.
-                if self._waiting or not self._linger(device):
+                if self._waiting or not device.linger(_LINGER_MS):
                     return True
                 continue
             self._do(device, nursery, length)
             if time.monotonic() > until:
                 return False
-
-    @staticmethod
-    def _linger(device: Device) -> bool:
-        ready, _, _ = select.select([device.fd], [], [], _LINGER_MS / 1000)
-        return bool(ready)
 
     def _do(self, device: Device, nursery: trio.Nursery, length: int) -> None:
         """Do the request in the device's buffer."""

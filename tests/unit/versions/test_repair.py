@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Iterator
 
 import msgspec
@@ -176,6 +177,29 @@ def test_a_lost_index_is_made_anew(world: World) -> None:
     world.open()
     assert ["D1"] == [mending.invariant for mending in report.mendings]
     assert {"a": b"1" * 1000} == world.files(made.root)
+
+
+def test_an_index_whose_pages_are_damaged_is_made_anew(world: World) -> None:
+    """Bits flip anywhere in LMDB's file: keys are out of order, pages of the wrong type, lengths impossible."""
+    for number in range(6):
+        world.commit({f"f{n}": b"%d" % (n + number) * 200 for n in range(40)})
+    files = world.files(world.head("images").root)
+    world.store.close()
+    path = data_path(world.root / "index")
+    whole = path.read_bytes()
+    draw = random.Random(7)
+    pfs = PfsProcess(world.root)
+
+    for flips in (10, 40, 150):
+        hurt = bytearray(whole)
+        for _ in range(flips):
+            hurt[draw.randrange(8192, len(hurt))] ^= 1 << draw.randrange(8)
+        path.write_bytes(hurt)
+        mended = pfs("fsck", "--repair")
+        assert (0, "") == (mended.code, mended.out if "Traceback" in mended.err else ""), mended.err
+
+    world.open()
+    assert files == world.files(world.head("images").root)
 
 
 def test_a_repair_of_a_store_in_use_is_refused(world: World) -> None:
