@@ -79,16 +79,29 @@ def collect_garbage(
     with alone_with_packs(store):
         store.rest()
         report = Report()
-        census = Census(store)
-        marker = Marker(store, census)
-        mark_needed(store, marker)
-        chosen = choose(store, census, threshold=threshold)
         with store.read() as txn:
             left = txn.condemned().packs
+        census, marker = _marked(store)
+        if left and not dry_run:
+            # First what an earlier gc began: were more condemned, it would have to wait for newer holds too.
+            _sweep(store, census, marker, wait_s, report)
+            if report.waiting_packs:
+                _count(report, store, census, {})
+                return report
+            census, marker = _marked(store)
+        chosen = choose(store, census, threshold=threshold)
         _count(report, store, census, chosen)
-        if not dry_run and (chosen or left):
-            _sweep(store, census, marker, set(chosen), wait_s, report)
+        if chosen and not dry_run:
+            condemn(store, set(chosen))
+            _sweep(store, census, marker, wait_s, report)
         return report
+
+
+def _marked(store: Store) -> tuple[Census, Marker]:
+    census = Census(store)
+    marker = Marker(store, census)
+    mark_needed(store, marker)
+    return census, marker
 
 
 def _count(report: Report, store: Store, census: Census, chosen: dict[int, int]) -> None:
@@ -107,10 +120,8 @@ def packed_bytes(store: Store) -> int:
     return total
 
 
-def _sweep(
-    store: Store, census: Census, marker: Marker, chosen: set[int], wait_s: float, report: Report
-) -> None:
-    condemn(store, chosen)
+def _sweep(store: Store, census: Census, marker: Marker, wait_s: float, report: Report) -> None:
+    """Remove what is condemned, once nobody holds it."""
     report.waits_for = wait_for_others(store, wait_s)
     with store.read() as txn:
         condemned = txn.condemned().packs
@@ -121,10 +132,12 @@ def _sweep(
     mark_needed(store, marker)
     swept = Swept()
     Sweep(store, census, swept).run(set(condemned))
-    report.removed_objects, report.removed_packs = swept.objects, swept.packs
+    report.removed_objects += swept.objects
+    report.removed_packs += swept.packs
     report.freed_bytes += swept.bytes - swept.copied_bytes
-    report.waiting_packs, report.damage = swept.waiting_packs, swept.damage
-    report.is_disk_full = swept.is_disk_full
+    report.waiting_packs = swept.waiting_packs
+    report.damage += swept.damage
+    report.is_disk_full |= swept.is_disk_full
 
 
 def mark_needed(store: Store, marker: Marker) -> None:

@@ -105,6 +105,29 @@ def _cases() -> Iterator[Case]:
     )
 
 
+def _flags() -> Iterator[Case]:
+    for flag, is_there in product((os.XATTR_CREATE, os.XATTR_REPLACE), (False, True)):
+        error = "EEXIST" if is_there else "ENODATA"
+        yield Case(
+            f"the flag {flag} where the attribute is {'there' if is_there else 'not there'}",
+            [
+                *make("file", "x"),
+                *([root("setxattr", "x", "user.a", b"before")] if is_there else []),
+                root("setxattr", "x", "user.a", b"after", flag).gives(
+                    "ok" if is_there == (flag == os.XATTR_REPLACE) else error
+                ),
+                root("getxattr", "x", "user.a"),
+            ],
+        )
+
+
+def test_extended_attributes_are_made_or_replaced_as_the_flags_ask(with_xattrs: Sides) -> None:
+    """XATTR_CREATE and XATTR_REPLACE."""
+    if with_xattrs.mounted.transport != "direct":
+        pytest.skip("libfuse does not hand the flags on to pyfuse3")
+    assert with_xattrs.check(_flags()) == 4
+
+
 def test_extended_attributes_are_as_in_a_plain_directory(with_xattrs: Sides) -> None:
     """Names, sizes, permissions, kinds of files."""
     assert with_xattrs.check(_cases()) > 70

@@ -22,11 +22,16 @@ import pytest
 
 from pfsfuse.store import chunks
 from pfsfuse.store.index import Table
+from pfsfuse.trees.entry import Kind
+from pfsfuse.versions import overlay
+from pfsfuse.versions.overlay import Overlay
+from pfsfuse.versions.owner import Owner
+from pfsfuse.versions.staged import StagedFile
 from runner.cli.main import run
 from runner.cli.session import ROOT_VARIABLE
 from runner.jobs.records import job_key, jobs
 from runner.jobs.triggers import trigger_change
-from tests.support.builders import World
+from tests.support.builders import World, ref
 from tests.support.commands import PfsProcess
 from tests.support.ledger import Ledger
 from tests.support.mounting import mounted
@@ -216,6 +221,54 @@ def records_of_jobs(store: Path, ledger: Ledger, draw: random.Random) -> None:
             ledger.documented(key, value)
 
 
+def long_open_commit(store: Path, ledger: Ledger, draw: random.Random) -> None:
+    """Five files are written again and again in one open commit, so that its journal is written anew."""
+    with _short_journals(15_000), _world(store) as world:
+        ledger.repo("images")
+        world.repo("images")
+        ledger.made("images")
+        owner = Owner(world.store, world.trees)
+        opened = owner.start(ref("images"))
+        content: dict[str, bytes] = {}
+        for number in range(40):
+            name, data = f"f{number % 5}", draw.randbytes(draw.choice([300, 2_000, 2_000, 8_000, 140_000]))
+            ledger.forgets_file("images", name)
+            ledger.intends_file("images", name, b"")
+            ledger.intends_file("images", name, data)
+            content[name] = data
+            _stage(opened.overlay, name.encode(), data)
+            if number % 3 == 0:
+                found = opened.overlay.lookup(opened.overlay.root, name.encode())
+                assert isinstance(found, StagedFile)
+                opened.overlay.sync(found)
+                ledger.synced("images", name, data)
+        assert opened.overlay.journal.generation > 0
+        ledger.intends("images", content)
+        owner.finish(opened)
+        ledger.committed("images")
+        owner.close()
+
+
+def _stage(tree: Overlay, name: bytes, data: bytes) -> None:
+    """Do what `> file` does in the mount."""
+    if tree.lookup(tree.root, name) is None:
+        tree.create(tree.root, name, Kind.FILE, mode=0o644, uid=0, gid=0)
+    file = tree.promote(tree.root, name)
+    assert isinstance(file, StagedFile)
+    tree.truncate(file, 0)
+    tree.write(file, 0, data)
+    tree.save(file)
+    tree.bytes.rest(file)
+
+
+@contextmanager
+def _short_journals(size: int) -> Iterator[None]:
+    """Have journals written anew from *size* bytes on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlay, "_COMPACTED_FROM", size)
+        yield
+
+
 def rebuild_the_index(store: Path, ledger: Ledger, draw: random.Random) -> None:
     """The index is thrown away and made anew, in between puts."""
     source = store.parent.parent / "one"
@@ -318,6 +371,7 @@ WORKLOADS: list[Workload] = [
     copy_into_the_mount,
     many_packs,
     records_of_jobs,
+    long_open_commit,
     rebuild_the_index,
     collect_garbage,
     from_other_stores,

@@ -64,7 +64,7 @@ def run(side: Side, checks: Checks) -> None:
         git("worktree", "add", "-q", str(side.folder / "tree"), "HEAD~1")
         git("worktree", "remove", str(side.folder / "tree"))
     with checks.one("gc"):
-        git("gc", "--aggressive", "--prune=now", "--quiet")
+        git("gc", "--prune=now", "--quiet")
     with checks.one("fsck"):
         git("fsck", "--full", "--strict")
     with checks.one("status is clean after all"):

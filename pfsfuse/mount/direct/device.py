@@ -29,6 +29,10 @@ _HELPER_OPTIONS = "nosuid,nodev,default_permissions,allow_other"
 Buffer = bytes | bytearray | memoryview
 
 
+class EndedError(Exception):
+    """There will be no more requests.  No error of ours, so that no handler can raise it."""
+
+
 class Device:
     """An open connection.  Requests are taken by one thread; any thread may tell the kernel something."""
 
@@ -45,7 +49,7 @@ class Device:
         """
         Take the next request into `buffer` and return its length; None if there is none now.
 
-        ConnectionResetError when the file system is not mounted any more.
+        EndedError when the file system is not mounted any more.
         """
         while True:
             try:
@@ -54,7 +58,7 @@ class Device:
                 return None
             except OSError as error:
                 if error.errno in (errno.ENODEV, errno.ECONNABORTED):
-                    raise ConnectionResetError(error.errno, "the file system is not mounted") from error
+                    raise EndedError from error
                 # The one who asked gave up before we took the request.
                 if error.errno not in (errno.ENOENT, errno.EINTR):
                     raise

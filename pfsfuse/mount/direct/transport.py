@@ -22,10 +22,11 @@ from pathlib import Path
 import trio
 
 from ..errnos import number_for
+from ..guard import unexpected
 from ..requests import Requests
 from ..writers import is_being_killed
 from . import protocol as p
-from .device import Buffer, Device, open_device
+from .device import Buffer, Device, EndedError, open_device
 from .dispatch import Dispatch, Head, Later, Nothing, unknown
 from .notify import DirectKernel
 from .protocol import Init, Op
@@ -102,7 +103,7 @@ class DirectTransport:
                             await trio.lowlevel.wait_readable(device.fd)
                         else:
                             await trio.lowlevel.checkpoint()
-                except ConnectionResetError:
+                except EndedError:
                     nursery.cancel_scope.cancel()
 
     def _answer_what_is_there(self, device: Device, nursery: trio.Nursery) -> bool:
@@ -132,13 +133,14 @@ class DirectTransport:
                 return
             else:
                 answer = self._dispatch.handlers.get(head.operation, unknown)(head, body)
+            if isinstance(answer, Later):
+                nursery.start_soon(self._finish_later, device, head, answer)
+            elif not isinstance(answer, Nothing):
+                device.answer(head.unique, answer)
+        except EndedError:
+            raise
         except Exception as error:  # noqa: BLE001 - the one place where all that goes wrong becomes a number
             self._refuse(device, head, error)
-            return
-        if isinstance(answer, Later):
-            nursery.start_soon(self._finish_later, device, head, answer)
-        elif not isinstance(answer, Nothing):
-            device.answer(head.unique, answer)
 
     async def _finish_later(self, device: Device, head: Head, later: Later) -> None:
         with trio.CancelScope() as scope:
@@ -155,7 +157,8 @@ class DirectTransport:
     @staticmethod
     def _refuse(device: Device, head: Head, error: Exception) -> None:
         name = NAMES.get(head.operation, str(head.operation))
-        device.refuse(head.unique, number_for(error, name, (head.ino,)))
+        with unexpected(f"refusing {name}"):
+            device.refuse(head.unique, number_for(error, name, (head.ino,)))
 
     def _init(self, body: memoryview) -> Buffer:
         major, minor, max_readahead, flags = p.INIT_IN.unpack_from(body)
@@ -163,7 +166,7 @@ class DirectTransport:
             log.error(
                 "the kernel speaks version %d.%d of FUSE; at least 7.31 (Linux 5.4) is needed", major, minor
             )
-            raise ConnectionResetError
+            raise EndedError
         self.kernel.minor = minor if major == p.MAJOR else p.MINOR
         congested = _MAX_BACKGROUND * 3 // 4
         return p.INIT_OUT.pack(
