@@ -398,8 +398,8 @@ class PackWriter:
         self._buffer: list[bytes | memoryview] = []
         self._in_buffer: dict[int, bytes | memoryview] = {}
         """Payloads that are not in the file yet, by offset."""
-        self._entries: list[Record] = []
-        """What stands from `_start` on."""
+        self._entries = bytearray()
+        """What stands from `_start` on, as the footer will list it: a process may live long and add a million."""
         self._start = HEADER.size
         self._sealing = False
         self._failed: StoreError | None = None
@@ -442,7 +442,7 @@ class PackWriter:
         end = HEADER.size
         try:
             for record, _ in scan(self.pack):
-                self._entries.append(record)
+                self._entries += _listed(record)
                 end = record.offset + record.stored
         except TornPackError as error:
             if durable_end is not None:
@@ -462,7 +462,7 @@ class PackWriter:
         self._start = end = checkpoint
         with suppress(TornPackError):
             for record, _ in scan(self.pack, checkpoint):
-                self._entries.append(record)
+                self._entries += _listed(record)
                 end = record.offset + record.stored
         os.ftruncate(self.fd, end)
         return end
@@ -488,7 +488,7 @@ class PackWriter:
             offset = self._end + RECORD.size
             self._in_buffer[offset] = payload
             self._end = offset + len(payload)
-            self._entries.append(Record(kind, codec, ChunkId(object_id), raw, offset, len(payload)))
+            self._entries += _FOOTER_ENTRY.pack(kind, codec, offset, len(payload), raw, object_id)
             return Location(self.number, offset, len(payload), raw, codec, kind)
 
     def write_out(self) -> None:
@@ -552,7 +552,7 @@ class PackWriter:
         self.sync()
 
     def _append_footer(self) -> None:
-        footer = footer_of(self._seed, [*self._before_start(), *self._entries], at=self._end)
+        footer = footer_of(self._seed, [*self._before_start(), *_records_listed(self._entries)], at=self._end)
         self._buffer.append(footer)
         self._end += len(footer)
 
@@ -578,9 +578,7 @@ class PackWriter:
 
 def footer_of(seed: int, records: Sequence[Record], *, at: int) -> bytes:
     """Return the footer that lists *records*, to stand at the byte *at*, with its trailer."""
-    listing = b"".join(
-        _FOOTER_ENTRY.pack(r.kind, r.codec, r.offset, r.stored, r.raw, r.object_id) for r in records
-    )
+    listing = b"".join(_listed(record) for record in records)
     header = record_header(seed, FOOTER, 0, len(listing), bytes(32), listing)
     return header + listing + TRAILER.pack(TRAILER_MAGIC, at)
 
@@ -611,9 +609,20 @@ def read_footer(pack: PackFile) -> list[Record] | None:
         found = _read_record(file, at, size, pack.seed) if magic == TRAILER_MAGIC and at < size else None
     if found is None or found[0].kind != FOOTER:
         return None
+    return _records_listed(found[1])
+
+
+def _listed(record: Record) -> bytes:
+    """Return a record as footers list it."""
+    return _FOOTER_ENTRY.pack(
+        record.kind, record.codec, record.offset, record.stored, record.raw, record.object_id
+    )
+
+
+def _records_listed(listing: bytes | bytearray) -> list[Record]:
     return [
         Record(kind, codec, ChunkId(object_id), raw, offset, length)
-        for kind, codec, offset, length, raw, object_id in _FOOTER_ENTRY.iter_unpack(found[1])
+        for kind, codec, offset, length, raw, object_id in _FOOTER_ENTRY.iter_unpack(listing)
     ]
 
 

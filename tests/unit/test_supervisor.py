@@ -132,6 +132,8 @@ async def test_a_program_that_dies_is_started_again(run: Path) -> None:
         nursery.start_soon(supervise(run, mount="dies-once").run)
         await until(lambda: events(run).count("mount begins") == 2)
         await until(lambda: "mount" in (read_state(run) or UpState(identity_of(1), "")).children)
+        # A signal in the middle of print() would cut off what it prints.
+        await until(lambda: (run / "mount.log").read_text().count("\n") == 2)
         ask_to_end()
 
     assert ["mount begins", "mount begins", "mount ends"] == events(run)
