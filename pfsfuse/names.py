@@ -66,7 +66,8 @@ def check_branch_name(text: str) -> BranchName:
 def check_element(name: bytes) -> bytes:
     """Return *name* as one element of a path inside a commit, or raise InvalidNameError."""
     if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
-        raise InvalidNameError(f"{name!r} cannot be the name of a file")
+        text = name.decode("utf-8", "backslashreplace")
+        raise InvalidNameError(f"{text!r} cannot be the name of a file or folder inside a repo")
     if len(name) > MAX_NAME_BYTES:
         raise NameTooLongError(f"a file name has {len(name)} bytes; at most {MAX_NAME_BYTES} are possible")
     return name

@@ -34,7 +34,7 @@ class Download:
         except (ValueError, http.client.InvalidURL) as error:
             raise UrlError(f"{url!r} is no URL: {error}") from error
         except OSError as error:
-            raise RemoteError(f"{url}: {getattr(error, 'reason', None) or error}") from error
+            raise RemoteError(f"{url}: {_reason(error)}; is the server up?") from error
 
     @property
     def size(self) -> int | None:
@@ -57,4 +57,12 @@ class Download:
         try:
             return self._answer.read(_STEP)
         except (OSError, http.client.HTTPException) as error:
-            raise RemoteError(f"{self.url} broke off: {error}; try again") from error
+            raise RemoteError(f"{self.url} broke off: {_reason(error)}; try again") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong in words, without the number that OSError puts before them."""
+    inner = getattr(error, "reason", None)
+    cause = inner if isinstance(inner, Exception) else error
+    text = cause.strerror if isinstance(cause, OSError) else None
+    return text or str(inner or error)

@@ -91,7 +91,8 @@ def said(trigger: ShownTrigger | None) -> str:
 
 Name = Annotated[str, typer.Argument(metavar="REPO@BRANCH", help="The branch.")]
 Head = Annotated[
-    str | None, typer.Option(help="The commit that it names: an id, or a branch of the same repo.")
+    str | None,
+    typer.Option(metavar="COMMIT", help="The commit that it names: an id, or a branch of the same repo."),
 ]
 Provenance = Annotated[
     list[str] | None,

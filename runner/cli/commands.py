@@ -10,15 +10,17 @@ Only the module of the command that is called is loaded; for help and for comple
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
+from typer.models import OptionInfo
 
 from .exits import Exit
 from .screen import FORMATS, Screen
@@ -184,9 +186,17 @@ def add_commands(app: typer.Typer, chosen: Sequence[tuple[str, ...]]) -> None:
         if len(words) == 2:
             if words[0] not in verbs:
                 verbs[words[0]] = typer.Typer(no_args_is_help=True)
-                app.add_typer(verbs[words[0]], name=words[0], help=_VERBS[words[0]])
+                app.add_typer(
+                    verbs[words[0]], name=words[0], help=_VERBS[words[0]], short_help=_VERBS[words[0]]
+                )
             owner = verbs[words[0]]
-        owner.command(words[-1])(as_command(load(words)))
+        function = load(words)
+        owner.command(words[-1], short_help=_short_help(function.__doc__))(as_command(function))
+
+
+def _short_help(text: str | None) -> str:
+    """Return the first paragraph of a docstring: whole, where click would cut it off in a list of commands."""
+    return " ".join(inspect.cleandoc(text or "").partition("\n\n")[0].split())
 
 
 def load(words: tuple[str, ...]) -> Callable[..., None]:
@@ -230,6 +240,22 @@ def _top(
     context.obj = Screen(output or "table", quiet, verbose)
 
 
+_METAVARS = {str: "TEXT", int: "N", float: "SECONDS"}
+"""What an option is given, for help; most words for the type are no words for a person."""
+
+
+def _with_metavar(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return *parameter* with a word for what its option is given, unless it has one."""
+    kind, *notes = get_args(parameter.annotation)
+    kinds = [each for each in (get_args(kind) or (kind,)) if each in _METAVARS]
+    options = [each for each in notes if isinstance(each, OptionInfo) and each.metavar is None]
+    if not kinds or not options:
+        return parameter
+    info = copy.copy(options[0])
+    info.metavar = _METAVARS[kinds[0]]
+    return parameter.replace(annotation=Annotated[kind, info])
+
+
 _COMMON = {
     "output": (Output, None),
     "quiet": (Quiet, False),
@@ -243,7 +269,11 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
 
     A command that has an option of one of these names keeps its own.
     """
-    own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "session"]
+    own = [
+        _with_metavar(p)
+        for p in inspect.signature(function, eval_str=True).parameters.values()
+        if p.name != "session"
+    ]
     taken = {parameter.name for parameter in own}
     common = {name: what for name, what in _COMMON.items() if name not in taken}
     added = [

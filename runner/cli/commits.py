@@ -162,7 +162,11 @@ def list_commit(
     ] = None,
     started_before: Annotated[
         datetime | None,
-        typer.Option(formats=_TIMES, help="Only those that were started before this time (of this machine)."),
+        typer.Option(
+            formats=_TIMES,
+            metavar="TIME",
+            help="Only those that were started before this time (of this machine).",
+        ),
     ] = None,
 ) -> None:
     """List commits, newest first; without a repo, the changes of all repos."""

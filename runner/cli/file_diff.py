@@ -57,7 +57,10 @@ def diff_file(
     command: Annotated[
         str,
         typer.Option(
-            "--diff-command", envvar="PFS_DIFF_COMMAND", help="Is given two files, the old one first."
+            "--diff-command",
+            metavar="COMMAND",
+            envvar="PFS_DIFF_COMMAND",
+            help="Is given two files, the old one first.",
         ),
     ] = "diff -u",
     no_pager: Annotated[bool, typer.Option("--no-pager", hidden=True)] = False,

@@ -40,7 +40,13 @@ def edit_file(
     session: Session,
     name: Annotated[str, typer.Argument(metavar="REPO@BRANCH:PATH", help="A file.")],
     editor: Annotated[
-        str, typer.Option("--editor", envvar=["PFS_EDITOR", "VISUAL", "EDITOR"], help="The command.")
+        str,
+        typer.Option(
+            "--editor",
+            metavar="COMMAND",
+            envvar=["PFS_EDITOR", "VISUAL", "EDITOR"],
+            help="Is given the file.",
+        ),
     ] = _ON_DEFAULT,
     description: Annotated[str, typer.Option("--message", "-m", help="Of the commit, if one is made.")] = "",
 ) -> None:
@@ -51,9 +57,10 @@ def edit_file(
     folder = Path(tempfile.mkdtemp(prefix="pfs-edit-"))
     # The editor shows the name, and chooses colours by its ending.
     draft = folder / os.fsdecode(where.elements[-1])
+    with draft.open("wb") as stream:
+        write_to(session.trees, before, stream)
+    written = draft.stat()
     try:
-        with draft.open("wb") as stream:
-            write_to(session.trees, before, stream)
         _run(shlex.split(editor), draft)
         after = _stored(session, where, before, draft)
         if after.content == before.content:
@@ -62,8 +69,11 @@ def edit_file(
             _refuse_overtaken(session, name, where, before)
             apply(session, ref, [Put(where.elements, after)], description)
     except BaseException:
-        # What somebody typed is not thrown away.
-        session.screen.warn(f"what was edited is kept in {draft}")
+        if _is_as_written(draft, written):
+            shutil.rmtree(folder)
+        else:
+            # What somebody typed is not thrown away.
+            session.screen.warn(f"what was edited is kept in {draft}")
         raise
     shutil.rmtree(folder)
 
@@ -73,6 +83,19 @@ def _file(session: Session, name: str, where: FileName) -> Entry:
     if entry.kind != Kind.FILE:
         raise IsADirectoryPathError(f"{name} is no file and has no bytes to edit")
     return entry
+
+
+def _is_as_written(draft: Path, written: os.stat_result) -> bool:
+    """Return whether the editor has left the draft alone; one that it replaced has another inode."""
+    try:
+        now = draft.stat()
+    except OSError:
+        return False
+    return (now.st_ino, now.st_size, now.st_mtime_ns) == (
+        written.st_ino,
+        written.st_size,
+        written.st_mtime_ns,
+    )
 
 
 def _run(command: list[str], draft: Path) -> None:

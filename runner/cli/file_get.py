@@ -64,7 +64,8 @@ def get_file(
     commit = readable(session, where)
     is_pattern, found = _found(session, commit, where)
     if not recursive and not is_tar and any(entry.is_directory for _, entry in found):
-        raise IsADirectoryPathError(f"{name} is a directory, or finds one.  Try again with the -r flag")
+        what = "finds a directory" if is_pattern else "is a directory"
+        raise IsADirectoryPathError(f"{name} {what}; try again with the -r flag")
     has_range = bool(offset) or length is not None
     if has_range and (is_pattern or len(found) != 1 or found[0][1].kind != Kind.FILE or is_tar):
         raise typer.BadParameter("--offset and --size are for one file")
@@ -78,12 +79,23 @@ def get_file(
             get.to_url(found, output)
         elif output is None:
             get.to_stdout(name, found, offset, length)
-        elif has_range:
-            get.one_range(found[0][1], output, offset, length)
         elif is_pattern:
             get.to_folder(found, output)
         else:
-            get.to_hosts([(found[0][1], os.fsencode(output))])
+            path, entry = found[0]
+            place = _place(path, entry, os.fsencode(output))
+            if has_range:
+                get.one_range(entry, place, offset, length)
+            else:
+                get.to_hosts([(entry, place)])
+
+
+def _place(path: Path, entry: Entry, output: bytes) -> bytes:
+    """Return where one thing goes: a file into a folder that is there, or that *output* says is one, as with cp."""
+    if entry.is_directory or not (output.endswith(b"/") or os.path.isdir(output)):
+        return output
+    os.makedirs(output, exist_ok=True)
+    return os.path.join(output, path[-1])
 
 
 def _found(session: Session, commit: Readable, where: FileName) -> tuple[bool, Found]:
@@ -119,7 +131,7 @@ class _Get:
             write_to(self._trees, entry, sys.stdout.buffer, offset=offset, length=length)
         sys.stdout.buffer.flush()
 
-    def one_range(self, entry: Entry, output: str, offset: int, length: int | None) -> None:
+    def one_range(self, entry: Entry, output: bytes, offset: int, length: int | None) -> None:
         with open(output, "wb") as stream:
             write_to(self._trees, entry, stream, offset=offset, length=length)
 

@@ -64,8 +64,10 @@ def subscribe_commit(
     with session.store.read() as txn:
         find_repo(txn, ref.repo)
         after = in_repo(txn, ref.repo, start)
+        line = find_branch(txn, ref.repo, ref.branch)
+        if line is None:
+            session.screen.note(f"there is no branch {ref} yet; waiting for it")
         if new:
-            line = find_branch(txn, ref.repo, ref.branch)
             after = commits.head_of(txn, line) if line is not None else None
     found = subscribe(session.store, Subscription(ref, after=after, state=_STATES[state]))
     session.screen.stream(map(shown_commit, islice(found, number or None)), _COLUMNS)

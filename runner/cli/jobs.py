@@ -139,7 +139,9 @@ def _format_or_output(value: str | None) -> str | None:
 def list_job(
     session: Session,
     name: Annotated[str | None, typer.Argument(metavar="JOB", help="Those of an id.")] = None,
-    pipeline: Annotated[str | None, typer.Option("--pipeline", "-p", help="Those of a pipeline.")] = None,
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", "-p", metavar="PIPELINE", help="Those of it.")
+    ] = None,
     inputs: Annotated[
         list[str] | None,
         typer.Option("--input", "-i", metavar="REPO@COMMIT", help="Those that read it; repeatable."),

@@ -34,8 +34,12 @@ class ShownLine(msgspec.Struct):
 
 def logs(
     session: Session,
-    job: Annotated[str | None, typer.Option("--job", "-j", help="An id, or PIPELINE@ID.")] = None,
-    pipeline: Annotated[str | None, typer.Option("--pipeline", "-p", help="All jobs of a pipeline.")] = None,
+    job: Annotated[
+        str | None, typer.Option("--job", "-j", metavar="JOB", help="An id, or PIPELINE@ID.")
+    ] = None,
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", "-p", metavar="PIPELINE", help="All its jobs.")
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on while there is more to come.")
     ] = False,

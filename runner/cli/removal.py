@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pfsfuse.errors import InvalidNameError
+from pfsfuse.errors import InvalidNameError, NotFoundError
 from pfsfuse.ids import CommitId
 from pfsfuse.names import check_branch_name
 from pfsfuse.store.index import WriteTxn
@@ -21,6 +21,16 @@ from runner.jobs.requests import squashing
 from .commits import show_commits, shown_commit
 from .names import change_name, commit_name, open_branch
 from .session import Session
+
+
+class NothingToDropError(NotFoundError):
+    """The branch has no open commit that could be thrown away."""
+
+    def __init__(self, ref: BranchRef) -> None:
+        super().__init__(
+            f"branch {ref} has no open commit to drop; `pfs delete commit {ref}` takes its newest commit away"
+        )
+
 
 Name = Annotated[str, typer.Argument(metavar="REPO@COMMIT|ID", help="A commit, or the id of a change.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="With everything that was made from it.")]
@@ -86,7 +96,7 @@ def _drop(session: Session, name: str, *, recursive: bool, may_be_head: bool) ->
     with session.store.read() as txn:
         is_branch = find_branch(txn, repo, text) is not None
     if is_branch and not may_be_head:
-        raise NoOpenCommitError(BranchRef(repo, check_branch_name(text)))
+        raise NothingToDropError(BranchRef(repo, check_branch_name(text)))
     _take_away(
         session, name, removal.drop_set, lambda txn, ref: removal.drop_commit(txn, ref, recursive=recursive)
     )

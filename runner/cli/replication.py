@@ -150,7 +150,9 @@ def copy_repo(
     whole: Annotated[
         bool, typer.Option("--whole", help="Look at every object: brings what the other store has lost.")
     ] = False,
-    rsh: Annotated[str, typer.Option("--rsh", "-e", help="How to reach HOST.", envvar="PFS_RSH")] = "ssh",
+    rsh: Annotated[
+        str, typer.Option("--rsh", "-e", metavar="COMMAND", help="How to reach HOST.", envvar="PFS_RSH")
+    ] = "ssh",
     remote_pfs: Annotated[str, typer.Option(help="What `pfs` is called on HOST.")] = "pfs",
 ) -> None:
     """Copy a repo to another store; only what is missing there is sent."""

@@ -39,7 +39,9 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be removed.")] = False,
     threshold: Annotated[
         float,
-        typer.Option(min=0, max=100, help="Percent of a pack that must be garbage for it to be rewritten."),
+        typer.Option(
+            metavar="PERCENT", min=0, max=100, help="Of a pack that must be garbage for it to be rewritten."
+        ),
     ] = 100 * THRESHOLD,
     wait: Annotated[
         float, typer.Option(min=0, help="Seconds to wait for operations that began before.")
@@ -49,6 +51,10 @@ def gc(
     report = collect_garbage(session.store, dry_run=dry_run, threshold=threshold / 100, wait_s=wait)
     if session.screen.is_table:
         _show(session.screen, report, dry_run)
+        if report.garbage_bytes and not report.chosen_packs:
+            session.screen.note(
+                f"packs with less than {threshold:g} % garbage stay; --threshold 0 rewrites them too"
+            )
     else:
         session.screen.record(shown(report, dry_run), {})
     for text in report.damage:

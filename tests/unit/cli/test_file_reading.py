@@ -174,10 +174,25 @@ def test_a_folder_or_a_pattern_that_finds_one_needs_r(tree: Pfs) -> None:
     """
     for name in ("data:dir", "data:/", "data:d*"):
         done = tree("get", "file", name)
-        assert (5, True) == (done.code, "Try again with the -r flag" in done.err)
+        assert (5, True) == (done.code, "try again with the -r flag" in done.err)
     assert 2 == tree("get", "file", "data:dir", "-r").code
     assert 3 == tree("get", "file", "data:nope").code
     assert 3 == tree("get", "file", "data@nope:foo").code
+
+
+def test_a_file_goes_into_a_folder_that_is_there_or_that_a_slash_says(tree: Pfs, tmp_path: Path) -> None:
+    """
+    As with cp; a folder that does not exist yet is made.
+    """
+    (tmp_path / "there").mkdir()
+    expected = tree.ok("get", "file", "data:foo").out.encode()
+
+    tree.ok("get", "file", "data:foo", "--to", tmp_path / "there")
+    tree.ok("get", "file", "data:foo", "--to", f"{tmp_path}/new/")
+    tree.ok("get", "file", "data:foo", "--to", f"{tmp_path}/part/", "--size", "1")
+
+    assert expected == (tmp_path / "there/foo").read_bytes() == (tmp_path / "new/foo").read_bytes()
+    assert expected[:1] == (tmp_path / "part/foo").read_bytes()
 
 
 def test_files_are_got_as_an_archive(tree: Pfs, root: Path, tmp_path: Path) -> None:

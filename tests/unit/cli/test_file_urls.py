@@ -133,3 +133,13 @@ def test_one_object_is_put_and_a_prefix_needs_r(data: Pfs, place: str, tmp_path:
     assert [5, 3, 3, 5] == [done.code for done in (prefix, missing, nothing_below, elsewhere)]
     assert "-r puts what is below it" in prefix.err
     assert f"{place}/nope" in missing.err
+
+
+def test_a_server_that_does_not_answer_is_named_in_words(data: Pfs) -> None:
+    """
+    Nothing listens there; the number of the error is nothing for people.
+    """
+    done = data("put", "file", "data", "-f", "http://127.0.0.1:1/x")
+
+    assert "http://127.0.0.1:1/x: Connection refused" in done.err
+    assert "Errno" not in done.err

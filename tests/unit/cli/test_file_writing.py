@@ -119,7 +119,8 @@ def test_a_path_with_dots_is_refused(data: Pfs, tmp_path: Path, path: str) -> No
     """
     (tmp_path / "f").write_text("x")
 
-    assert 5 == data("put", "file", f"data:{path}", "-f", tmp_path / "f").code
+    refused = data("put", "file", f"data:{path}", "-f", tmp_path / "f")
+    assert (5, False) == (refused.code, "b'" in refused.err)
     assert 0 == commits(data)
 
 
@@ -374,6 +375,22 @@ def test_nothing_is_committed_if_nothing_was_edited(tree: Pfs, tmp_path: Path) -
     assert 1 == commits(tree)
     assert 5 == tree("edit", "file", "data:dir", "--editor", "true").code
     assert 3 == tree("edit", "file", "data:nope", "--editor", "true").code
+
+
+def test_an_editor_that_changed_nothing_leaves_nothing_behind(
+    tree: Pfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    It is not there, or ends with an error before anything was typed.
+    """
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    missing = tree("edit", "file", "data:one", "--editor", "no-such-editor")
+    failed = tree("edit", "file", "data:one", "--editor", "false")
+
+    assert (1, 1) == (missing.code, failed.code)
+    assert "kept in" not in missing.err + failed.err
+    assert [] == list(tmp_path.glob("pfs-edit-*"))
 
 
 def test_what_was_typed_is_kept_when_it_cannot_be_committed(

@@ -134,7 +134,7 @@ def test_a_folder_without_r_is_refused_and_nothing_is_changed(data: Pfs, folder:
 
     assert 5 == put.code == get.code
     assert "-r" in put.err
-    assert "Try again with the -r flag" in get.err
+    assert "try again with the -r flag" in get.err
     assert 1 == len(data.ok("list", "commit", "data", "-o", "json").json)
 
 

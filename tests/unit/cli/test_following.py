@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Pfs
+from tests.support.commands import Pfs, PfsProcess
 
 
 @pytest.fixture
@@ -71,3 +72,22 @@ def test_a_subscription_that_makes_no_sense_is_refused(pfs: Pfs, made: list[str]
     assert 3 == pfs("subscribe", "commit", "none@master").code
     assert 2 == pfs("subscribe", "commit", "data@master", "--state", "boiled").code
     assert 5 == pfs("subscribe", "commit", "data@master", "--new", "--from", made[0]).code
+
+
+def test_a_subscription_to_a_branch_that_is_not_there_says_that_it_waits(pfs: Pfs, root: Path) -> None:
+    """
+    It may come later; a mistyped name can be seen.
+    """
+    pfs.ok("create", "repo", "data")
+    other = PfsProcess(root)
+    command = other.command("subscribe", "commit", "data@later", "-n", "1")
+    with subprocess.Popen(
+        command, env=other.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stderr is not None
+        assert "there is no branch data@later yet; waiting for it" in waiting.stderr.readline()
+
+        pfs.ok("create", "branch", "data@later")
+        opened = pfs.ok("start", "commit", "data@later").lines[0]
+
+        assert opened == waiting.communicate(timeout=60)[0].split()[0]

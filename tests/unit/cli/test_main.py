@@ -12,6 +12,7 @@ import pytest
 
 import pfsfuse
 from runner.cli import commands
+from runner.cli.commands import COMMANDS
 from runner.cli.main import run
 from tests.support.commands import SOURCES, Pfs
 
@@ -198,3 +199,20 @@ def test_the_shell_completes_commands_and_options(root: Path, line: str, found: 
     )
 
     assert [found] == done.stdout.split()
+
+
+def test_the_list_of_commands_has_whole_sentences(pfs: Pfs) -> None:
+    """
+    What a command is for is not cut off in the middle.
+    """
+    for words in ((), ("list",), ("create",)):
+        assert "..." not in pfs.ok(*words, "--help").out.partition("Commands:")[2]
+
+
+def test_help_names_what_an_option_is_given_in_words_for_people(pfs: Pfs) -> None:
+    """
+    A number, seconds or text; not the name of a type.
+    """
+    for words in COMMANDS:
+        options = pfs.ok(*words, "--help").out.partition("Options:")[2]
+        assert [] == [bad for bad in ("<str>", "<int", "<float", "<%Y") if bad in options], words

@@ -52,6 +52,18 @@ def test_prune_without_a_policy_or_with_a_bad_span_is_refused(data: Pfs) -> None
     assert "--keep-last" in data("prune", "data").err
 
 
+def test_gc_says_why_garbage_stays(data: Pfs) -> None:
+    """
+    A pack is not rewritten for a little of it.
+    """
+    data.ok("prune", "data", "--keep-last", "1")
+
+    done = data.ok("gc", "--threshold", "100")
+
+    assert "freed 0B" in done.out
+    assert "--threshold 0 rewrites them too" in done.err
+
+
 def test_gc_frees_what_prune_let_go(data: Pfs) -> None:
     """
     Prune takes commits, gc bytes.

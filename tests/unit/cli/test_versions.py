@@ -78,7 +78,8 @@ def test_an_open_commit_can_be_dropped(pfs: Pfs) -> None:
     pfs.ok("drop", "commit", "data")
 
     assert [] == pfs.ok("list", "commit", "data@master", "-o", "json").json
-    assert 3 == pfs("drop", "commit", "data").code
+    again = pfs("drop", "commit", "data")
+    assert (3, True) == (again.code, "`pfs delete commit data@master`" in again.err)
 
 
 def test_commits_are_named_by_their_ancestry(pfs: Pfs) -> None:
