@@ -16,6 +16,7 @@ from ..store.id_set import IdSet
 from ..store.index import Table
 from ..store.objects import ObjectKind
 from ..store.packs import Location
+from ..store.repair import LOST
 from ..store.store import Store
 from ..trees.node import references
 
@@ -58,7 +59,8 @@ class Whole:
     """
     Tells which of the objects that a store has are there with all that is below them.
 
-    A store that never saw a gc is believed.  For one thread, while it holds (store/holds.py).
+    A store that never saw a gc, nor a repair that dropped objects, is believed.
+    For one thread, while it holds (store/holds.py).
     """
 
     def __init__(self, store: Store, whole: IdSet) -> None:
@@ -67,7 +69,7 @@ class Whole:
         self._whole = whole
         self._partial: set[bytes] = set()
         with store.read() as txn:
-            self._is_believed = txn.condemned().epoch == 0
+            self._is_believed = txn.condemned().epoch == 0 and txn.get(Table.META, LOST) is None
 
     def lacks(self, object_ids: Sequence[ChunkId]) -> list[bool]:
         """Say of each object whether it, or anything below it, is missing."""

@@ -34,6 +34,9 @@ from .verify import location_of, verify_packs, why_not_whole
 IsSound = Callable[[Table, bytes, bytes], bool]
 """Says of (table, key, value) whether it is a record that makes sense; the floors above know."""
 
+LOST = b"lost"
+"""In META: a repair has dropped objects, so a node that is there may lack what it names."""
+
 _AT_ONCE = 10_000
 """Keys a transaction."""
 
@@ -135,6 +138,8 @@ class StoreRepair:
                 txn.put(Table.OBJECTS, object_id, location.encode())
             for object_id in gone:
                 txn.delete(Table.OBJECTS, object_id)
+            if gone:
+                txn.put(Table.META, LOST, b"1")
 
         if copies or gone:
             self._write(write)

@@ -45,6 +45,7 @@ POINTS = {
     "names of open commits": "store/staging",
     "names in an open commit": "store/staging/*-*",
     "the journal of an open commit": "store/staging/*/journal",
+    "a journal that is written anew": "store/staging/*/journal.new",
     "a large file of an open commit": "store/staging/*/*.data",
     "a rebuilt index": "store/index.new/data.mdb",
     "the name in a rebuilt index": "store/index.new",

@@ -110,9 +110,15 @@ async def serve(below: Path, point: Path, log_path: Path, socket: Path) -> None:
         writer.close()
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Say whether a line of pyfuse3 is worth a look: that a killed process takes no answer any more is not."""
+    return not record.getMessage().endswith("fuse_reply_* failed with No such file or directory")
+
+
 def main() -> None:
     below, point, log_path, socket = map(Path, sys.argv[1:])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("pyfuse3").addFilter(_is_news)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.umask(0)
