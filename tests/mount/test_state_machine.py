@@ -64,3 +64,44 @@ def test_a_difference_is_found_and_shrunk_to_the_steps_that_matter(machine: type
     steps = [line for line in said.splitlines() if line.startswith("state.") and "path" in line]
     assert any(".unlink(" in line or ".rmdir(" in line for line in steps)
     assert 1 == len(steps), said
+
+
+def _linked_and_finished(byte_count: int) -> list[tuple[str, dict[str, object]]]:
+    return [
+        ("link", {"new": b"b/b", "old": 0}),
+        ("finish_commit", {}),
+        ("write", {"byte": 1, "length": byte_count, "offset": 0, "path": 0}),
+        ("finish_commit", {}),
+    ]
+
+
+@pytest.mark.xfail(strict=True, reason="hard links over two commits: EIO from the kernel, found by make soak")
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [
+            *_linked_and_finished(1),
+            ("replace", {"byte": 1, "length": 0, "path": 0}),
+            ("rmdir", {"path": 1}),
+            ("append", {"byte": 1, "length": 1, "path": 2}),
+        ],
+        [
+            *_linked_and_finished(131_073),
+            ("rename", {"flags": 0, "new": b"a", "old": 0}),
+            ("finish_commit", {}),
+            ("start_commit", {}),
+            ("unlink", {"path": b"b"}),
+            ("link", {"new": b"b/b", "old": 5}),
+        ],
+    ],
+    ids=["append", "link"],
+)
+def test_what_a_soak_has_found(
+    machine: type[MountAndFolder], steps: list[tuple[str, dict[str, object]]]
+) -> None:
+    """The steps that failures of `make soak` were shrunk to."""
+    state = machine()
+    state.trees_are_equal()
+    for name, given in steps:
+        getattr(state, name)(**given)
+        state.trees_are_equal()
