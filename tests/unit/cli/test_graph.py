@@ -368,3 +368,18 @@ def test_many_puts_into_one_branch_at_once_all_succeed(pfs: Pfs, file: Path, roo
 
     assert 25 == len(ids(pfs, "data@master"))
     assert 25 == len(listed(pfs, "file", "data@master"))
+
+
+def test_a_branch_is_made_from_one_of_another_project(pfs: Pfs) -> None:
+    """
+    Provenance crosses projects, and a commit has its id on both sides.
+    """
+    pfs.ok("create", "repo", "data")
+    pfs.ok("create", "project", "lab")
+    pfs.ok("create", "repo", "lab/results")
+    pfs.ok("create", "branch", "lab/results@master", "-p", "data@master")
+    made = pfs.ok("start", "commit", "data").lines[0]
+    pfs.ok("finish", "commit", "data")
+
+    shown = pfs.ok("inspect", "commit", f"lab/results@{made}", "-o", "json").json
+    assert (made, "lab/results") == (shown["id"], shown["repo"])
