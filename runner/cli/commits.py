@@ -131,7 +131,7 @@ def finish_commit(
 
 def _say(session: Session, made: CommitId | None) -> None:
     assert made is not None  # both requests are about a commit
-    session.screen.result(made.hex())
+    session.screen.identifier(made.hex())
 
 
 def _open_branch(session: Session, name: str) -> BranchRef:

@@ -112,8 +112,7 @@ def create_job(session: Session, file: SpecFile) -> None:
     specs = load_jobs(text, source=source)
     with session.store.write() as txn:
         made = [create(txn, spec) for spec in specs]
-    for job in made:
-        session.screen.result(job.id.hex())
+    session.screen.identifiers([job.id.hex() for job in made])
 
 
 def show_jobs(screen: Screen, found: Sequence[ShownJob]) -> None:

@@ -80,7 +80,7 @@ def merge_branch_command(
     if made is None:
         session.screen.note(f"nothing to merge: {target} has everything of {source}")
     else:
-        session.screen.result(made.id.hex())
+        session.screen.identifier(made.id.hex())
 
 
 def _target(into: str, repo: str) -> BranchRef:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from pfsfuse.errors import InvalidNameError
+from pfsfuse.errors import InvalidNameError, NotFoundError
 from pfsfuse.ids import BranchName, CommitId, RepoName, is_commit_id, parse_commit_id
 from pfsfuse.names import check_branch_name, check_repo_name, split_path
 from pfsfuse.remote.schemes import is_url
@@ -19,6 +19,15 @@ from pfsfuse.versions.repos import find_repo
 from pfsfuse.versions.sets import CommitSetNotFoundError, sets_with_prefix
 
 _HEX_DIGITS = frozenset("0123456789abcdef")
+
+
+class NeitherRepoNorChangeError(NotFoundError):
+    """A name that looks like the beginning of an id, and is none, and no repo either."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"{text!r} is neither a repo nor the beginning of a change's id; see `pfs list repo`, `pfs list commit`"
+        )
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ def change_name(txn: ReadTxn, text: str) -> CommitId | None:
     """
     Return the change that *text* means by its id alone, or by the beginning of it; None if it names a repo.
 
-    CommitSetNotFoundError for a full id that no change has.
+    CommitSetNotFoundError for a full id that no change has; NeitherRepoNorChangeError for what could be either.
     """
     digits = text.lower()
     if not 4 <= len(digits) <= 32 or not set(digits) <= _HEX_DIGITS:
@@ -75,7 +84,9 @@ def change_name(txn: ReadTxn, text: str) -> CommitId | None:
         raise AmbiguousCommitError(f"{text!r} fits several changes; give more digits")
     if not found and is_commit_id(digits):
         raise CommitSetNotFoundError(parse_commit_id(digits))
-    return found[0] if found else None
+    if not found:
+        raise NeitherRepoNorChangeError(text)
+    return found[0]
 
 
 def branch_name(text: str) -> BranchRef:

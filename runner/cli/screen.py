@@ -79,8 +79,23 @@ class Screen:
 
             yaml.safe_dump(msgspec.to_builtins(data), sys.stdout, sort_keys=False, allow_unicode=True)
 
+    def identifier(self, text: str) -> None:
+        """Print the id of what was made: alone on its line, or as an object with it."""
+        if self.is_table:
+            print(text)
+        else:
+            self._print_data({"id": text})
+
+    def identifiers(self, texts: Sequence[str]) -> None:
+        """Print the ids of several things that were made: a line each, or one array."""
+        if self.is_table:
+            for text in texts:
+                print(text)
+        else:
+            self._print_data([{"id": text} for text in texts])
+
     def result(self, text: str) -> None:
-        """Print what the command is asked for, such as the id of a new commit."""
+        """Print what the command is asked for, as lines for people."""
         print(text)
 
     def note(self, text: str) -> None:

@@ -61,7 +61,7 @@ def start_transaction(session: Session) -> None:
         )
     made = transactions.start(session.store)
     context.set_active_transaction(session.root, made.id)
-    session.screen.result(made.id.hex())
+    session.screen.identifier(made.id.hex())
 
 
 def finish_transaction(session: Session, name: Name = None) -> None:
@@ -70,7 +70,7 @@ def finish_transaction(session: Session, name: Name = None) -> None:
     done = session.finish_transaction(transaction_id)
     _leave(session, transaction_id)
     session.screen.note(f"{len(done.requests)} requests done")
-    session.screen.result(done.id.hex())
+    session.screen.identifier(done.id.hex())
 
 
 def resume_transaction(

@@ -28,7 +28,7 @@ def apply(session: Session, ref: BranchRef, changes: ChangeSet, description: str
     """Make *changes* in one commit, and say which: it is printed if it is finished."""
     commit, is_finished = session.writing.apply(ref, changes, description=description)
     if is_finished:
-        session.screen.result(commit.hex())
+        session.screen.identifier(commit.hex())
     else:
         session.screen.note(f"in the open commit {commit.hex()} of {ref}")
     return commit

@@ -300,11 +300,12 @@ def test_what_people_put_is_not_forgotten_and_what_was_made_says_that_it_is(pfs:
 @pytest.mark.parametrize("verb", ["squash", "delete", "inspect", "wait"])
 def test_an_id_that_no_change_has_is_not_found(pfs: Pfs, verb: str) -> None:
     """
-    A full id, and the empty one.
+    A full id, the beginning of one, and the empty one.
     """
     pfs.ok("create", "repo", "data")
 
     refused(pfs(verb, "commit", "ab" * 16), 3, "commit set not found")
+    refused(pfs(verb, "commit", "abab"), 3, "neither a repo nor the beginning of a change's id")
     assert 5 == pfs(verb, "commit", "").code
 
 
@@ -368,6 +369,21 @@ def test_many_puts_into_one_branch_at_once_all_succeed(pfs: Pfs, file: Path, roo
 
     assert 25 == len(ids(pfs, "data@master"))
     assert 25 == len(listed(pfs, "file", "data@master"))
+
+
+def test_what_was_made_is_an_object_with_its_id_as_json(pfs: Pfs, tmp_path: Path) -> None:
+    """
+    For people the id is alone on its line, which shells like.
+    """
+    (tmp_path / "f").write_text("x")
+    pfs.ok("create", "repo", "data")
+    started = pfs.ok("start", "commit", "data", "-o", "json").json
+    finished = pfs.ok("finish", "commit", "data", "-o", "json").json
+    put = pfs.ok("put", "file", "data", "-f", tmp_path / "f", "-o", "json").json
+
+    listed = pfs.ok("list", "commit", "data@master", "-o", "json").json
+    assert [each["id"] for each in listed] == [put["id"], started["id"]]
+    assert started == finished
 
 
 def test_a_branch_is_made_from_one_of_another_project(pfs: Pfs) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -58,6 +59,18 @@ def test_a_table_in_a_pipe_is_plain_columns(capsys: pytest.CaptureFixture[str]) 
     Screen().rows(["a", "longer"], {"NAME": str, "LENGTH": lambda text: str(len(text))})
 
     assert ["NAME    LENGTH", "a       1", "longer  6"] == capsys.readouterr().out.splitlines()
+
+
+def test_ids_are_a_line_each_or_objects(capsys: pytest.CaptureFixture[str]) -> None:
+    """One thing that was made, or several."""
+    Screen().identifier("a1")
+    Screen().identifiers(["a1", "b2"])
+    assert "a1\na1\nb2\n" == capsys.readouterr().out
+
+    Screen("json").identifier("a1")
+    assert {"id": "a1"} == json.loads(capsys.readouterr().out)
+    Screen("json").identifiers(["a1", "b2"])
+    assert [{"id": "a1"}, {"id": "b2"}] == json.loads(capsys.readouterr().out)
 
 
 def test_notes_go_to_stderr_and_quiet_leaves_them_out(capsys: pytest.CaptureFixture[str]) -> None:
