@@ -148,6 +148,27 @@ class Home:
                 place.show(node, self.overlay)
         if isinstance(place, LivePlace):
             self.relinked.add(place.ino)
+        for directory, _ in [(node.parent, node.name), *node.more_names]:
+            self._show_directories(directory)
+
+    def _show_directories(self, lowest: StagedDirectory | None) -> None:
+        """
+        Have the places of a staged directory, and of those above it, show them.
+
+        A name of a hard-linked file was staged here because of another one, not by way of this place,
+        which would go on showing what was there before and miss what the commit is finished with.
+        """
+        way: list[StagedDirectory] = []
+        while lowest is not None and lowest.tag is None:
+            way.append(lowest)
+            lowest = lowest.parent
+        place = lowest.tag if lowest is not None else None
+        for below in reversed(way):
+            known = place.children.get(below.name) if isinstance(place, LivePlace) else None
+            if known is None or not known.became(below):
+                return
+            known.show(below, self.overlay)
+            place = known
 
     def find(self, place: LivePlace, name: bytes) -> Found | None:
         """Return what a name stands for, without a place for it."""

@@ -75,7 +75,6 @@ def _linked_and_finished(byte_count: int) -> list[tuple[str, dict[str, object]]]
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="hard links over two commits: EIO from the kernel, found by make soak")
 @pytest.mark.parametrize(
     "steps",
     [

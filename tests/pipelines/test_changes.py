@@ -80,11 +80,11 @@ def test_two_repos_written_in_one_transaction_make_one_job(shared_system: System
     Commits are started together, files are copied into the mount, and both are finished together.
     """
     system = shared_system
-    names = ["left", "right"]
+    names = ["west", "east"]
     for name in names:
         system.create_repo(name)
         system.put(name, {"old": b"1"})
-    script = "cat /pfs/left/new /pfs/right/new > /pfs/out/both"
+    script = "cat /pfs/west/new /pfs/east/new > /pfs/out/both"
     system.create_pipeline("both", [reads(name, "reduce") for name in names], f"{script} || true")
     system.wait_all()
     before = len(system.jobs("both"))
@@ -107,6 +107,6 @@ def test_two_repos_written_in_one_transaction_make_one_job(shared_system: System
     (job,) = system.wait(begun.id)
     assert before + 1 == len(system.jobs("both"))
     assert {begun.id} == {each.commit for each in job.inputs}
-    assert {"both": b"leftright"} == {
+    assert {"both": b"westeast"} == {
         path: data for path, data in system.files("both", job.id).items() if data
     }
