@@ -46,7 +46,7 @@ _READ_AHEAD_KIB = 1024
 
 _FREE_READERS_EVERY_S = 60.0
 
-MOST_INODES = 120_000
+MOST_INODES = 60_000
 """What the kernel may know at a time, more or less; each takes about a KiB here, and as much in the kernel."""
 
 _LET_GO_EVERY_S = 0.25
